@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# The whole journey on this project's own handbook, in the public commands. Run it with `make demo`.
+#
+# usage: demo.sh [FOLDER]     the workspace to make or to go on with (default: demo)
+# FULL=1                      ask every question; otherwise as many as two cores answer in half an hour
+# QUESTIONS=n  GENERAL=n      how many questions the exam asks on the handbook, and on general knowledge
+# EPOCHS=n                    how often each lesson is seen; empty: as each route advises
+#
+# Every step keeps what it finishes: stopped at any point and started again, it goes on from there.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+folder=${1:-demo}
+if [ -n "${FULL:-}" ]; then QUESTIONS=0 GENERAL=0; fi
+export SHUYUAN_WORKSPACE=$folder
+
+step() { printf '\n── %s\n' "$*" >&2; }
+run() { printf '$ shuyuan %s\n' "$*" >&2; shuyuan "$@"; }
+epochs=${EPOCHS:+--epochs=$EPOCHS}
+
+step "1. A workspace, its models and its material"
+run new "$folder"
+run pull
+run add docs --questions examples/handbook/questions.jsonl --exclude commands.md
+
+step "2. Give the model a library, and ask it"
+run teach retrieve --again
+run ask "What does a workspace folder hold?" --with retrieve
+run ask "书院是什么？" --with retrieve
+
+step "3. The other routes"
+run teach prompt --again
+run teach lora --again $epochs
+run teach full --again $epochs
+run teach continue --again
+
+step "4. Taught assistants with a library as well"
+run teach retrieve --on lora --name lora+retrieve --again
+run teach retrieve --on continue --name continue+retrieve --again
+
+step "5. The same exam for all of them"
+run exam bare prompt retrieve lora full continue lora+retrieve continue+retrieve \
+  --questions "${QUESTIONS:-60}" --general "${GENERAL:-20}"

@@ -1,0 +1,211 @@
+"""A workspace's material in SQLite: files seen, documents, passages, examples and questions."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from shuyuan.base.errors import Fixable, disk_errors
+from shuyuan.base.files import fingerprint
+from shuyuan.base.records import Document, Example, Heading, Lessons, Message, Passage, Question
+
+VERSION = 1
+_SCHEMA = """
+create table files (source text primary key, sha256 text not null, bytes integer not null, modified real not null,
+    fault text not null default '');
+create table documents (id text primary key, source text not null unique references files on delete cascade,
+    record text not null);
+create table passages (id text primary key, document_id text not null references documents on delete cascade,
+    position integer not null, record text not null);
+create index passages_by_document on passages (document_id, position);
+create table examples (id text primary key, origin text not null, record text not null);
+create table questions (id text primary key, origin text not null, record text not null);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file that was added: what it was when it was last read, and why it could not be read (`fault`), if so."""
+
+    source: str
+    sha256: str
+    bytes: int
+    modified: float
+    fault: str = ""
+
+
+class Material:
+    """The records of one workspace. Every change is one transaction that outlasts kill -9 and a power cut."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
+                self._db.execute("pragma journal_mode = wal")
+                self._db.execute("pragma synchronous = full")
+                self._db.execute("pragma foreign_keys = on")
+                self._prepare()
+            except sqlite3.DatabaseError as error:
+                raise _explained(error, path) from error
+
+    def _prepare(self) -> None:
+        (version,) = self._db.execute("pragma user_version").fetchone()
+        if version > VERSION:
+            raise Fixable(
+                f"this workspace was written by a newer Shuyuan (material {version}, known {VERSION})",
+                "update Shuyuan: pip install --upgrade shuyuan",
+                self._path,
+            )
+        if version == 0:
+            with self._change() as db:
+                if db.execute("pragma user_version").fetchone() != (0,):
+                    return  # another process made it while we waited for our turn
+                for statement in _SCHEMA.split(";"):
+                    db.execute(statement)
+                db.execute(f"pragma user_version = {VERSION}")
+
+    @contextmanager
+    def _change(self) -> Iterator[sqlite3.Connection]:
+        try:
+            self._db.execute("begin immediate")
+            yield self._db
+            self._db.execute("commit")
+        except BaseException as error:
+            if self._db.in_transaction:
+                self._db.execute("rollback")
+            if isinstance(error, sqlite3.DatabaseError):
+                raise _explained(error, self._path) from error
+            raise
+
+    def close(self) -> None:
+        """Close the database; the object cannot be used afterwards."""
+        self._db.close()
+
+    # files and documents
+
+    def files(self) -> dict[str, File]:
+        """Every file that was added, by source."""
+        rows = self._db.execute("select source, sha256, bytes, modified, fault from files order by source")
+        return {row[0]: File(*row) for row in rows}
+
+    def put_document(self, file: File, document: Document | None, passages: Sequence[Passage] = ()) -> None:
+        """Replace what is known of one file, in one step. No document: the file could not be read."""
+        with self._change() as db:
+            db.execute("delete from files where source = ?", (file.source,))
+            db.execute(
+                "insert into files values (?, ?, ?, ?, ?)",
+                (file.source, file.sha256, file.bytes, file.modified, file.fault),
+            )
+            if document is None:
+                return
+            db.execute("insert into documents values (?, ?, ?)", (document.id, document.source, _json(document)))
+            db.executemany(
+                "insert into passages values (?, ?, ?, ?)",
+                ((p.id, p.document_id, position, _json(p)) for position, p in enumerate(passages)),
+            )
+
+    def touch_file(self, source: str, modified: float) -> None:
+        """Note that a file's time changed while its content did not."""
+        with self._change() as db:
+            db.execute("update files set modified = ? where source = ?", (modified, source))
+
+    def remove_files(self, sources: Iterable[str]) -> None:
+        """Forget files with their documents and passages."""
+        with self._change() as db:
+            db.executemany("delete from files where source = ?", ((source,) for source in sources))
+
+    def documents(self) -> tuple[Document, ...]:
+        """All documents, ordered by source."""
+        rows = self._db.execute("select record from documents order by source")
+        return tuple(_document(json.loads(row[0])) for row in rows)
+
+    def document(self, source: str) -> Document | None:
+        """The document read from one source."""
+        row = self._db.execute("select record from documents where source = ?", (source,)).fetchone()
+        return _document(json.loads(row[0])) if row else None
+
+    def passages(self) -> tuple[Passage, ...]:
+        """All passages, ordered by source and position."""
+        rows = self._db.execute(
+            "select passages.record from passages join documents on documents.id = document_id "
+            "order by documents.source, position"
+        )
+        return tuple(_passage(json.loads(row[0])) for row in rows)
+
+    # examples and questions
+
+    def put_questions(self, origin: str, examples: Sequence[Example], questions: Sequence[Question]) -> None:
+        """Replace the examples and questions that came from one file (`origin`), in one step."""
+        with self._change() as db:
+            db.execute("delete from examples where origin = ?", (origin,))
+            db.execute("delete from questions where origin = ?", (origin,))
+            db.executemany(
+                "insert or replace into examples values (?, ?, ?)", ((e.id, origin, _json(e)) for e in examples)
+            )
+            db.executemany(
+                "insert or replace into questions values (?, ?, ?)", ((q.id, origin, _json(q)) for q in questions)
+            )
+
+    def examples(self) -> tuple[Example, ...]:
+        """All examples to learn from, in the order they were added."""
+        rows = self._db.execute("select record from examples order by rowid")
+        return tuple(_example(json.loads(row[0])) for row in rows)
+
+    def questions(self) -> tuple[Question, ...]:
+        """All exam questions, in the order they were added."""
+        rows = self._db.execute("select record from questions order by rowid")
+        return tuple(_question(json.loads(row[0])) for row in rows)
+
+    def lessons(self) -> Lessons:
+        """What routes may learn from."""
+        return Lessons(self.documents(), self.passages(), self.examples())
+
+    def counts(self) -> dict[str, int]:
+        """How many of each record there are."""
+        tables = ("files", "documents", "passages", "examples", "questions")
+        return {table: self._db.execute(f"select count(*) from {table}").fetchone()[0] for table in tables}
+
+
+def lessons_fingerprint(lessons: Lessons) -> str:
+    """Changes when anything a route could learn from changes."""
+    return fingerprint(
+        [(d.source, d.sha256) for d in lessons.documents],
+        [p.id for p in lessons.passages],
+        [[(m.role, m.content) for m in e.messages] for e in lessons.examples],
+    )
+
+
+def _explained(error: sqlite3.DatabaseError, path: Path) -> Fixable:
+    if "full" in str(error) or "disk I/O" in str(error):
+        return Fixable("the disk is full: nothing was changed", "free some space and run the same command again", path)
+    if "locked" in str(error):
+        return Fixable("another command is writing to this workspace", "wait until it is finished", path)
+    return Fixable(f"the workspace's records cannot be read: {error}", "restore this file from a backup", path)
+
+
+def _json(record: Document | Passage | Example | Question) -> str:
+    return json.dumps(asdict(record), ensure_ascii=False)
+
+
+def _document(row: dict[str, Any]) -> Document:
+    headings = tuple(Heading(**heading) for heading in row.pop("headings"))
+    return Document(**{**row, "pages": tuple(row["pages"])}, headings=headings)
+
+
+def _passage(row: dict[str, Any]) -> Passage:
+    return Passage(**{**row, "headings": tuple(row["headings"])})
+
+
+def _example(row: dict[str, Any]) -> Example:
+    return Example(**{**row, "messages": tuple(Message(**message) for message in row["messages"])})
+
+
+def _question(row: dict[str, Any]) -> Question:
+    return Question(**{**row, "answers": tuple(row["answers"])})

@@ -1,0 +1,107 @@
+"""Talk on stderr: lines of what was done, and bars with the time left."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+SECONDS_BETWEEN_LINES = 10.0  # where there is no terminal to redraw
+SECONDS_BETWEEN_DRAWS = 0.2
+_BAR = 24
+
+
+def say(text: str) -> None:
+    """Tell the person what was done or derived. Results go to stdout; talk goes here."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def human_seconds(seconds: float) -> str:
+    """45s, 3m 20s, 1h 05m."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+
+
+def human_bytes(count: float) -> str:
+    """512 B, 1.2 MB: decimal units, as disks and downloads are sold."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+class Bar:
+    """A progress bar on a terminal; elsewhere one line every ten seconds.
+
+    `done` starts above 0 when a run is resumed, so the time left is estimated from this run's own pace.
+    """
+
+    def __init__(self, title: str, total: float, unit: str = "", done: float = 0) -> None:
+        self.title, self.total, self.unit = title, total, unit
+        self.done = self._at_start = done
+        self.note = ""
+        self._began = self._drawn = time.monotonic()
+        self._live = sys.stderr.isatty() and not os.environ.get("NO_COLOR") and not os.environ.get("CI")
+
+    def __enter__(self) -> Bar:
+        if self._live:
+            self._draw()
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if self._live:
+            sys.stderr.write("\r\x1b[K")
+        if kind is None:
+            took = human_seconds(time.monotonic() - self._began)
+            say(f"{self.title}: {self._amount(self.total)} in {took}" + (f" · {self.note}" if self.note else ""))
+
+    def advance(self, amount: float = 1, note: str = "") -> None:
+        """Count `amount` more as done; `note` is a short word on how it goes (a loss, a file name)."""
+        self.done += amount
+        self.note = note or self.note
+        wait = SECONDS_BETWEEN_DRAWS if self._live else SECONDS_BETWEEN_LINES
+        if time.monotonic() - self._drawn >= wait:
+            self._draw()
+
+    def _amount(self, count: float) -> str:
+        return human_bytes(count) if self.unit == "B" else f"{count:,.0f} {self.unit}".rstrip()
+
+    def _draw(self) -> None:
+        self._drawn = time.monotonic()
+        share = min(1.0, self.done / self.total) if self.total else 1.0
+        fresh = self.done - self._at_start
+        left = ""
+        if fresh > 0 and share < 1:
+            left = f", {human_seconds((self._drawn - self._began) / fresh * (self.total - self.done))} left"
+        amount = f"{self._amount(self.done)} of {self._amount(self.total)}"
+        note = f" · {self.note}" if self.note else ""
+        if self._live:
+            full = round(share * _BAR)
+            line = f"{self.title} {'█' * full}{'░' * (_BAR - full)} {amount}{left}{note}"
+            sys.stderr.write(f"\r\x1b[K{line[: _columns()]}")
+            sys.stderr.flush()
+        else:
+            say(f"{self.title}: {amount}{left}{note}")
+
+
+def follow(items: Iterable[T], title: str, total: int, unit: str = "") -> Iterator[T]:
+    """Yield the items under a bar."""
+    with Bar(title, total, unit) as bar:
+        for item in items:
+            yield item
+            bar.advance()
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns - 1
+    except OSError:
+        return 100

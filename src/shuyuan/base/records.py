@@ -1,0 +1,207 @@
+"""The plain frozen records that cross a doorway between rooms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """A heading inside a document: `start` is its character offset, `level` 1 is the highest."""
+
+    start: int
+    level: int
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One file's canonical text, with what is needed to point back to its place.
+
+    `source` is the path relative to the folder that was added (POSIX slashes); `id` is derived from it. `pages` holds
+    the character offset at which each page starts (empty where a format has no pages). `sha256` is of the file's bytes.
+    """
+
+    id: str
+    source: str
+    title: str
+    text: str
+    sha256: str
+    language: str
+    headings: tuple[Heading, ...] = ()
+    pages: tuple[int, ...] = ()
+
+    def page_at(self, offset: int) -> int | None:
+        """The 1-based page that holds a character offset, or None where the format has no pages."""
+        return sum(1 for start in self.pages if start <= offset) if self.pages else None
+
+    def headings_at(self, offset: int) -> tuple[str, ...]:
+        """The path of heading titles above a character offset, highest first."""
+        path: list[Heading] = []
+        for heading in self.headings:
+            if heading.start > offset:
+                break
+            path = [*(above for above in path if above.level < heading.level), heading]
+        return tuple(heading.title for heading in path)
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of a document to look up: `document.text[start:end] == text`, exactly."""
+
+    id: str
+    document_id: str
+    source: str
+    start: int
+    end: int
+    text: str
+    headings: tuple[str, ...] = ()
+    page: int | None = None
+
+    @property
+    def searchable(self) -> str:
+        """The text with its title and heading path in front: what is embedded and indexed, never what is cited."""
+        return "\n".join((" > ".join((self.source.rsplit("/", 1)[-1], *self.headings)), self.text))
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Something to learn from: a conversation whose assistant turns are learned. `place` is where it came from."""
+
+    id: str
+    messages: tuple[Message, ...]
+    fact: str = ""
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Something to be examined on. No `answers` means that the right thing to do is to refuse.
+
+    `answers` are alternative right wordings; `evidence` is a sentence of the document `source` that proves them.
+    Questions about one `fact` are one cluster: intervals resample facts, not wordings.
+    """
+
+    id: str
+    text: str
+    answers: tuple[str, ...]
+    language: str
+    fact: str
+    source: str = ""
+    evidence: str = ""
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A place in a document that supports an answer: `document.text[start:end] == quote`."""
+
+    source: str
+    start: int
+    end: int
+    quote: str
+    page: int | None = None
+    passage_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an assistant said, where it has it from, and what saying it cost.
+
+    `retrieved` lists passage ids, best first, whether or not they are cited. `refused`: the library holds no answer and
+    the assistant says so. `beyond`: the text is not from the library (chat mode says so to the reader).
+    """
+
+    text: str
+    citations: tuple[Citation, ...] = ()
+    retrieved: tuple[str, ...] = ()
+    refused: bool = False
+    beyond: bool = False
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A metric's value over `n` items with its 95 % interval, and the signature that lets others repeat it."""
+
+    metric: str
+    value: float
+    n: int
+    low: float | None = None
+    high: float | None = None
+    signature: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """The material a route may learn from. Exam questions are never in it: `prepare` splits them off first."""
+
+    documents: tuple[Document, ...] = ()
+    passages: tuple[Passage, ...] = ()
+    examples: tuple[Example, ...] = ()
+
+
+Conversation = Sequence[Message]
+
+
+class Assistant(Protocol):
+    """Anything that answers. Exam, server, page and export never ask which route made it."""
+
+    @property
+    def name(self) -> str:
+        """The name it has in its workspace: `prompt`, `lora`, `lora+retrieve`, …"""
+
+    def answer(self, conversations: Sequence[Conversation]) -> list[Answer]:
+        """Answer each conversation (its last message is the user's), greedily, in one batch or several."""
+
+    def nats(self, texts: Sequence[str]) -> list[float]:
+        """The negative log-likelihood of each text in nats, summed over its tokens, for bits per byte."""
+
+
+def ask(text: str) -> tuple[Message, ...]:
+    """The conversation of one question."""
+    return (Message("user", text),)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """How many things came in, how many were kept, and why the others were not: `came == kept + sum(dropped)`."""
+
+    came: int
+    kept: int
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    what: str = "items"
+
+    def __str__(self) -> str:
+        if not self.dropped:
+            return f"kept {self.kept:,} {self.what}"
+        reasons = ", ".join(f"{count:,} {why}" for why, count in sorted(self.dropped.items(), key=lambda d: -d[1]))
+        return f"kept {self.kept:,} of {self.came:,} {self.what}: {reasons}"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Where one teaching keeps what a person can read: settings, log, checkpoints, weights, scores, card.
+
+    `cache` is the workspace's own folder for what can be made again (embeddings); workspaces never share it.
+    """
+
+    name: str
+    folder: Path
+    cache: Path
+    seed: int = 0

@@ -1,0 +1,1 @@
+"""Every assistant sits the same papers; paired statistics say what the evidence allows."""

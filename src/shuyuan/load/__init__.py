@@ -1,0 +1,1 @@
+"""A name → a model that answers or embeds, with no network once it is here."""

@@ -1,0 +1,60 @@
+"""The models known by name: what each is, and where its one file can be had."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+Kind = Literal["language", "embedder"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One file to fetch. `bytes` 0 and `sha256` "" mean that any content will do (a person's own file)."""
+
+    file: str
+    bytes: int = 0
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One model of `catalogue.toml`.
+
+    `quantised` is the number format its weights were published in: they are turned back into `stored` when the model is
+    fetched, which does not bring back what rounding lost. `sources` are tried in order.
+    """
+
+    name: str
+    kind: Kind
+    about: str
+    languages: tuple[str, ...]
+    licence: str
+    quantised: str
+    format: str
+    wanted: Wanted
+    stored: str
+    dtype: str
+    tied: bool
+    sources: tuple[Mapping[str, Any], ...]
+
+
+@cache
+def entries() -> dict[str, Entry]:
+    """Every model known by name, in the order of the file."""
+    rows = tomllib.loads((Path(__file__).parent / "catalogue.toml").read_text(encoding="utf-8"))
+    return {
+        name: Entry(
+            name=name,
+            wanted=Wanted(row.pop("file"), row.pop("bytes"), row.pop("sha256")),
+            languages=tuple(row.pop("languages")),
+            sources=tuple(row.pop("sources")),
+            tied=row.pop("tied", False),
+            **row,
+        )
+        for name, row in rows.items()
+    }

@@ -1,0 +1,91 @@
+"""GGUF → Hugging Face folder: weights unpacked, embeddings tied again, tokenizer as it was trained."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from pathlib import Path
+from typing import Any
+
+from shuyuan.base.errors import Fixable
+from shuyuan.load.quiet import quiet
+
+
+def convert_gguf(file: Path, folder: Path, stored: str, tied: bool) -> None:
+    """Write the model in `file` to `folder` with weights in `stored` (a torch dtype's name; "" = by size).
+
+    `tied`: give input and output one matrix again, the output's (kept in more bits than the input's). Raises `Fixable`
+    when transformers cannot read this kind of model.
+    """
+    import torch
+
+    with quiet():
+        try:
+            tokenizer = _tokenizer(file)
+            loaded = _loaded(file, getattr(torch, stored) if stored else torch.bfloat16)
+        except Exception as error:  # tokenizers raises no narrower kind
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise Fixable(
+                f"transformers cannot read this GGUF model: {reason}",
+                "give the model's Hugging Face folder instead, or a GGUF of a kind it knows",
+                file,
+            ) from error
+        plain = _plain(loaded, tied)
+        del loaded
+        ends = [plain.config.eos_token_id, plain.config.pad_token_id]  # padding written out is an end too
+        plain.generation_config.eos_token_id = list(dict.fromkeys(end for end in ends if end is not None)) or None
+        plain.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+def _loaded(file: Path, dtype: Any) -> Any:
+    import transformers
+
+    # From 5.23 on, weights may stay packed for a kernel, and packed weights cannot be saved.
+    unpacking = {}
+    if hasattr(transformers, "GgufConfig"):
+        unpacking["quantization_config"] = transformers.GgufConfig(dequantize=True)
+    with contextlib.redirect_stderr(io.StringIO()):  # its bar has no switch
+        return transformers.AutoModelForCausalLM.from_pretrained(
+            file.parent, gguf_file=file.name, dtype=dtype, local_files_only=True, trust_remote_code=False, **unpacking
+        )
+
+
+def _plain(loaded: Any, tied: bool) -> Any:
+    """A model with the same weights that may be saved: one loaded from GGUF refuses."""
+    from transformers import AutoModelForCausalLM
+
+    config, weights = loaded.config, loaded.state_dict()
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    dtype = next(iter(weights.values())).dtype
+    if tied and not config.tie_word_embeddings:
+        weights[_name_of(loaded, loaded.get_input_embeddings())] = loaded.get_output_embeddings().weight
+        config.tie_word_embeddings = True
+    plain = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    plain.load_state_dict(weights)
+    plain.tie_weights()
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        setattr(plain.generation_config, name, getattr(config, name, None))
+    return plain
+
+
+def _name_of(model: Any, part: Any) -> str:
+    return next(f"{name}.weight" for name, module in model.named_modules() if module is part)
+
+
+def _tokenizer(file: Path) -> Any:
+    from gguf import GGUFReader
+    from tokenizers import pre_tokenizers
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(
+        file.parent, gguf_file=file.name, local_files_only=True, trust_remote_code=False
+    )
+    kind = GGUFReader(file).get_field("tokenizer.ggml.pre")
+    if kind is not None and kind.contents() == "smollm":
+        # The file says by this word that digits are split one by one; transformers' reader passes over it.
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        )
+    return tokenizer

@@ -1,0 +1,130 @@
+"""Texts → vectors of length one, for search by meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from shuyuan.base.errors import Fixable
+from shuyuan.base.files import read_json
+from shuyuan.load.model import best_device, compute_dtype, open_tokenizer
+from shuyuan.load.pulling import pull, read_manifest
+from shuyuan.load.quiet import quiet
+
+MOST_TOKENS = 8192  # of one batch, padding included
+
+_Kind = Literal["query", "passage"]
+
+
+class Embedder:
+    """An encoder with the pooling and the words before a text that its folder states.
+
+    `cut` counts the texts so far of which only the first `context` tokens were read.
+    """
+
+    def __init__(self, name: str, net: Any, tokenizer: Any, folder: Path) -> None:
+        self.name, self._net, self._tokenizer = name, net, tokenizer
+        self.width = int(net.config.hidden_size)
+        self.context = min(int(net.config.max_position_embeddings), int(tokenizer.model_max_length))
+        self._prompts = _prompts(folder)
+        self._pools_mean = _pools_mean(folder)
+        self.cut = 0
+
+    def embed(self, texts: Sequence[str], kind: _Kind) -> np.ndarray:
+        """float32 [n, width], each row of length one. Queries and passages get different words in front.
+
+        Texts of like length share a batch; the order of rows is that of `texts`.
+        """
+        vectors = np.zeros((len(texts), self.width), np.float32)
+        ids = self._encode([self._prompts.get(kind, "") + text for text in texts])
+        for rows in _batches([len(tokens) for tokens in ids]):
+            vectors[rows] = self._embed_batch([ids[row] for row in rows])
+        return vectors
+
+    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
+        if not texts:
+            return []
+        whole = self._tokenizer(list(texts), verbose=False)["input_ids"]
+        self.cut += sum(len(tokens) > self.context for tokens in whole)
+        # The last token marks the end of a text, so it stays when the text is cut.
+        return [t if len(t) <= self.context else [*t[: self.context - 1], t[-1]] for t in whole]
+
+    @torch.inference_mode()
+    def _embed_batch(self, ids: Sequence[Sequence[int]]) -> np.ndarray:
+        # B texts, T tokens, D width
+        longest = max(len(tokens) for tokens in ids)
+        ids_BT = torch.full((len(ids), longest), int(self._tokenizer.pad_token_id))
+        mask_BT = torch.zeros_like(ids_BT)
+        for row, tokens in enumerate(ids):
+            ids_BT[row, : len(tokens)] = torch.tensor(tokens)
+            mask_BT[row, : len(tokens)] = 1
+        device = self._net.device
+        mask_BT = mask_BT.to(device)
+        hidden_BTD = self._net(input_ids=ids_BT.to(device), attention_mask=mask_BT).last_hidden_state.float()
+        if self._pools_mean:
+            pooled_BD = (hidden_BTD * mask_BT[:, :, None]).sum(1) / mask_BT.sum(1, keepdim=True)
+        else:
+            pooled_BD = hidden_BTD[:, 0]
+        vectors: np.ndarray = torch.nn.functional.normalize(pooled_BD, dim=1).cpu().numpy()
+        return vectors
+
+
+def open_embedder(name_or_path: str, dtype: torch.dtype | None = None) -> Embedder:
+    """Open an embedder by catalogue name or by a folder of your own in the form of sentence-transformers.
+
+    `dtype` None: bfloat16 where it is advised and native, else float32. Raises `Fixable` as `pull` does, and for a
+    pooling other than mean and first token.
+    """
+    from transformers import AutoModel
+
+    folder = pull(name_or_path)
+    with quiet():
+        try:
+            net = AutoModel.from_pretrained(
+                folder,
+                dtype=dtype or compute_dtype(folder),
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+            )
+        except (ValueError, OSError, RuntimeError, KeyError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise Fixable(
+                f"the embedder cannot be opened: {reason}", "check that the folder is whole", folder
+            ) from error
+        tokenizer = open_tokenizer(folder)
+    name = str(read_manifest(folder).get("name") or folder.name)
+    return Embedder(name, net.to(best_device()).eval(), tokenizer, folder)
+
+
+def _prompts(folder: Path) -> dict[str, str]:
+    file = folder / "config_sentence_transformers.json"
+    prompts = dict(read_json(file).get("prompts") or {}) if file.exists() else {}
+    return {"passage": prompts.get("document", ""), **prompts}
+
+
+def _pools_mean(folder: Path) -> bool:
+    """True: the mean over tokens; False: the first token."""
+    file = folder / "1_Pooling" / "config.json"
+    stated = read_json(file) if file.exists() else {"pooling_mode_mean_tokens": True}
+    modes = {name for name, on in stated.items() if name.startswith("pooling_mode") and on is True}
+    if modes not in ({"pooling_mode_mean_tokens"}, {"pooling_mode_cls_token"}):
+        raise Fixable(
+            f"pooling by {', '.join(sorted(modes)) or 'nothing'} is not known here", "use another embedder", file
+        )
+    return modes == {"pooling_mode_mean_tokens"}
+
+
+def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    batch: list[int] = []
+    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
+        if batch and (len(batch) + 1) * lengths[batch[0]] > MOST_TOKENS:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch

@@ -1,0 +1,122 @@
+"""Open a language model: its network in evaluation mode, its tokenizer and its folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shuyuan.base.errors import Fixable
+from shuyuan.base.files import read_json
+from shuyuan.load.pulling import pull, read_manifest
+from shuyuan.load.quiet import quiet
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Model:
+    """A causal language model. `net` is a `transformers` model in evaluation mode, on the device it computes on."""
+
+    name: str
+    net: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    folder: Path
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.net.parameters()).device
+
+    @property
+    def context(self) -> int:
+        """The most tokens it reads at once."""
+        return int(self.net.config.get_text_config().max_position_embeddings)
+
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        """The tokens that end an answer, from the model's own generation settings and its tokenizer."""
+        ends = self.net.generation_config.eos_token_id
+        found = {int(end) for end in (ends if isinstance(ends, list) else [ends]) if end is not None}
+        return frozenset(found or {int(self.tokenizer.eos_token_id)})
+
+    @property
+    def start_token(self) -> int:
+        """The token that stands before a text: the beginning-of-sequence token, or else one that ends a text."""
+        for token in (self.tokenizer.bos_token_id, self.net.config.bos_token_id, self.tokenizer.eos_token_id):
+            if token is not None:
+                return int(token)
+        raise Fixable(f"the tokenizer of {self.name} has no token that starts or ends a text", place=self.folder)
+
+
+def open_model(name_or_path: str, dtype: torch.dtype | None = None) -> Model:
+    """Open a model by catalogue name, folder or GGUF file, fetching and converting it when it is not here.
+
+    `dtype` None: the one recommended for this model (bfloat16 only where the processor computes it natively), float32
+    otherwise. A GPU is used when there is one; the number of threads is left alone. Raises `Fixable` as `pull` does.
+    """
+    from transformers import AutoModelForCausalLM
+
+    folder = pull(name_or_path)
+    name = str(read_manifest(folder).get("name") or folder.name)
+    with quiet():
+        tokenizer = open_tokenizer(folder)
+        try:
+            net = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=dtype or compute_dtype(folder),
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+            )
+        except (ValueError, OSError, RuntimeError, KeyError) as error:
+            raise _unopened(folder, "language model", error) from error
+    return Model(name, net.to(best_device()).eval(), tokenizer, folder)
+
+
+def open_tokenizer(folder: Path) -> Any:
+    """The tokenizer in a model folder. Raises `Fixable` when there is none that can be opened."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (ValueError, OSError, KeyError, ImportError) as error:
+        raise _unopened(folder, "tokenizer", error) from error
+
+
+def compute_dtype(folder: Path) -> torch.dtype:
+    """The number format to compute in: what the folder recommends, if this machine does so natively, or float32."""
+    import torch
+
+    config = read_json(folder / "config.json")
+    advised = read_manifest(folder).get("dtype") or config.get("dtype") or config.get("torch_dtype")
+    # float16 has no fast path on processors and a narrow range: bfloat16 stands in for it.
+    return torch.bfloat16 if advised in ("bfloat16", "float16") and native_bf16() else torch.float32
+
+
+@cache
+def native_bf16() -> bool:
+    """Whether the device computes in bfloat16 in hardware (AVX-512 BF16 or AMX; a GPU that does)."""
+    import torch
+
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    supported = (getattr(torch.cpu, f"_is_{unit}_supported", None) for unit in ("avx512_bf16", "amx_tile"))
+    return bool(torch.backends.mkldnn.is_available()) and any(ask() for ask in supported if ask is not None)
+
+
+def best_device() -> torch.device:
+    """The GPU when there is one, or the processor."""
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _unopened(folder: Path, what: str, error: Exception) -> Fixable:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return Fixable(
+        f"the {what} cannot be opened: {reason}", "check that the folder is whole, or fetch it again", folder
+    )

@@ -1,0 +1,182 @@
+"""Question files (JSONL or CSV) → rows; rows → examples to learn from and exam questions."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from shuyuan.base.errors import Fixable, near_miss
+from shuyuan.base.files import fingerprint
+from shuyuan.base.records import Example, Kept, Message, Question
+from shuyuan.prepare.leak import normal
+from shuyuan.read.encoding import decode
+from shuyuan.read.formats import load
+from shuyuan.read.language import language
+
+COLUMNS = ("question", "answer", "fact", "use", "language", "source", "evidence")
+USES = ("learn", "exam")
+ALTERNATIVES = " | "
+REFUSALS = {"zh": "资料里没有这个问题的答案。", "en": "The material does not answer this question."}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a question file. No `answers`: the question cannot be answered from the material."""
+
+    question: str
+    answers: tuple[str, ...]
+    fact: str
+    use: str
+    language: str
+    source: str
+    evidence: str
+    place: str
+
+
+def read_questions(path: Path, name: str = "") -> tuple[list[Row], Kept]:
+    """The rows of one question file, and how many were dropped as duplicates. `name` stands in the rows' places.
+
+    JSONL: an object a line; `answer` may be a list of alternatives. CSV: a header, then rows; alternatives are parted
+    by ` | `. Any common encoding. A missing question, an unknown column or a wrong value is a `Fixable` naming
+    file:line.
+    """
+    text = decode(load(path), path)
+    start = text.lstrip()[:1]
+    if start == "[":
+        raise Fixable("this is one JSON list", "put one object a line (JSONL)", f"{path}:1")
+    raw = _json_lines(text, path) if start == "{" else _csv_rows(text, path)
+    rows: list[Row] = []
+    came = 0
+    there: dict[str, int] = {}
+    for line, values in raw:
+        came += 1
+        row = _row(values, f"{path}:{line}", f"{name or path}:{line}")
+        earlier = there.setdefault(normal(row.question) or row.question, len(rows))
+        if earlier == len(rows) or (row.use and rows[earlier].use not in ("", row.use)):
+            rows.append(row)  # the same words on both sides stay: the leak check names them
+        elif row.use:
+            rows[earlier] = replace(rows[earlier], use=row.use)
+    if not rows:
+        raise Fixable("there are no questions in it", "write one a line; see docs/prepare.md#questions", path)
+    dropped = {"duplicate": came - len(rows)} if came > len(rows) else {}
+    return rows, Kept(came, len(rows), dropped, "questions")
+
+
+def examples(rows: Iterable[Row]) -> list[Example]:
+    """What is learned from each row: the question, and its first answer or a short refusal in its language."""
+    made = []
+    for row in rows:
+        answer = row.answers[0] if row.answers else REFUSALS.get(row.language, REFUSALS["en"])
+        messages = (Message("user", row.question), Message("assistant", answer))
+        made.append(Example(fingerprint("example", row.question, answer), messages, row.fact, row.place))
+    return made
+
+
+def exam_questions(rows: Iterable[Row]) -> list[Question]:
+    """The exam question of each row."""
+    return [
+        Question(
+            id=fingerprint("question", row.question),
+            text=row.question,
+            answers=row.answers,
+            language=row.language,
+            fact=row.fact,
+            source=row.source,
+            evidence=row.evidence,
+            place=row.place,
+        )
+        for row in rows
+    ]
+
+
+def _json_lines(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise Fixable(
+                f"not valid JSON: {error}", "each line must be one whole object", f"{path}:{number}"
+            ) from None
+        if not isinstance(values, dict):
+            raise Fixable("not a JSON object", 'write {"question": …, "answer": …}', f"{path}:{number}")
+        yield number, values
+
+
+def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    head = text.partition("\n")[0]
+    delimiter = max(",;\t", key=head.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    columns: Sequence[str] = ()
+    line = 1
+    try:
+        for cells in reader:
+            if not any(cell.strip() for cell in cells):
+                pass
+            elif not columns:
+                columns = [cell.strip().lower() for cell in cells]
+                _check_columns(columns, f"{path}:{line}")
+            elif len(cells) > len(columns):
+                raise Fixable(
+                    f"{len(cells)} cells, but the header has {len(columns)} columns",
+                    "put cells that hold a delimiter in double quotes",
+                    f"{path}:{line}",
+                )
+            else:
+                values: dict[str, Any] = dict(zip(columns, cells, strict=False))
+                yield line, {**values, "answer": (values.get("answer") or "").split(ALTERNATIVES)}
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise Fixable(f"not valid CSV: {error}", "save it again as CSV", f"{path}:{line}") from None
+
+
+def _check_columns(columns: Iterable[str], place: str) -> None:
+    columns = list(columns)
+    for column in columns:
+        if column not in COLUMNS:
+            raise Fixable(f"unknown column '{column}'", near_miss(column, COLUMNS), place)
+    if "question" not in columns:
+        raise Fixable("there is no column 'question'", f"columns can be: {', '.join(COLUMNS)}", place)
+    if len(set(columns)) < len(columns):
+        raise Fixable("a column stands there twice", "remove one", place)
+
+
+def _row(values: dict[str, Any], where: str, place: str) -> Row:
+    for column in values:
+        if column not in COLUMNS:
+            raise Fixable(f"unknown column '{column}'", near_miss(column, COLUMNS), where)
+    plain = {column: _word(values, column, where) for column in COLUMNS if column != "answer"}
+    if not plain["question"]:
+        raise Fixable("this row has no 'question'", "fill it in, or delete the row", where)
+    if plain["use"] not in ("", *USES):
+        raise Fixable(f"'use' cannot be '{plain['use']}'", near_miss(plain["use"], USES), where)
+    answers = tuple(dict.fromkeys(answer for answer in _answers(values.get("answer"), where) if answer))
+    plain["language"] = plain["language"] or language(plain["question"])
+    return Row(answers=answers, place=place, **plain)
+
+
+def _word(values: dict[str, Any], column: str, where: str) -> str:
+    value = values.get(column)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise Fixable(f"'{column}' must be text, not {json.dumps(value)[:40]}", "put it in quotes", where)
+    return value.strip()
+
+
+def _answers(value: Any, where: str) -> list[str]:
+    if value is None:
+        return []
+    if isinstance(value, str):
+        return [value.strip()]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return [str(value)]
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return [part.strip() for part in value]
+    raise Fixable(f"'answer' must be text or a list of texts, not {json.dumps(value)[:40]}", "put it in quotes", where)

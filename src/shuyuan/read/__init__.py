@@ -1,0 +1,1 @@
+"""Files → documents, each pointing back to its place."""

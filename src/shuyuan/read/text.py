@@ -1,0 +1,21 @@
+"""Plain text in any common encoding; no headings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from shuyuan.base.records import Document
+from shuyuan.read.encoding import decode
+from shuyuan.read.formats import Format, load, make_document
+
+
+class Text(Format):
+    """Plain text."""
+
+    suffixes: ClassVar[tuple[str, ...]] = (".txt", ".text", ".rst", ".adoc", ".org", ".tex")
+
+    def read(self, path: Path, source: str) -> Document:  # type: ignore[override]
+        """Read one text file; bytes that are not text are a `Fixable` naming the line."""
+        data = load(path)
+        return make_document(path, source, data, decode(data, path))

@@ -1,0 +1,1 @@
+"""Search, fuse, and ground an answer in passages that are cited."""

@@ -1,0 +1,85 @@
+"""Which sentences of the passages support an answer? Exact character spans, found by the answer's own words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from shuyuan.base.records import Citation, Passage
+from shuyuan.measure.text import contains, tokens
+from shuyuan.store.words import terms
+
+_BREAK = re.compile(r"(?<=[。！？])[”」』）]*\s*|(?<=[.!?])[\"')\]]*\s+|\s*\n\s*")
+_MOST = 3  # sentences cited for one answer
+_WORTH = 0.25  # share of the answer that a further sentence must add
+_STEM = 6  # letters of an English word that are compared: trained, training
+_ENGLISH_STOP = """
+a an and are as at be been by can do does for from had has have how if in into is it its may no not of on or so that the
+their then there these this to was were what when where which who why will with yes you your
+"""
+_STOP = frozenset(_ENGLISH_STOP.split())
+_NUMBER = re.compile(r"\d+(?:\.\d+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """What speaks for an answer. `share`: of the answer's key terms, those that the cited sentences hold, 0 to 1."""
+
+    share: float
+    citations: tuple[Citation, ...]
+
+
+def sentences(text: str) -> Iterator[tuple[int, int]]:
+    """Start and end of each sentence or line of a text, without the blanks around it."""
+    start = 0
+    for end, following in [*(match.span() for match in _BREAK.finditer(text)), (len(text), len(text))]:
+        stop = following if text[end:following].strip() else end  # closing quotes belong to the sentence
+        part = text[start:stop]
+        if part.strip():
+            yield start + len(part) - len(part.lstrip()), start + len(part.rstrip())
+        start = following
+
+
+def key_terms(text: str) -> frozenset[str]:
+    """The terms that carry a text's meaning: words without stop words, cut to their stem; pairs of CJK characters."""
+    found = terms(text)
+    pairs = {term for term in found if len(term) == 2 and not term.isascii()}
+    words = {term[:_STEM] if term.isalpha() else term for term in found if term.isascii() and term not in _STOP}
+    return frozenset(pairs | words) or frozenset(found)
+
+
+def support(question: str, answer: str, passages: Sequence[Passage]) -> Support:
+    """The sentences, best first, that hold what `answer` adds to `question`.
+
+    A sentence that holds the whole answer word for word counts fully; others by the key terms they share with it. Of
+    equal ones, the one nearer to the question is cited, then the one in the better passage. An answer with a number
+    that none of its passages holds has no support.
+    """
+    asked, said = key_terms(question), key_terms(answer)
+    wanted = said - asked or said
+    whole = tokens(answer)
+    found = []
+    for rank, passage in enumerate(passages):
+        for start, end in sentences(passage.text):
+            text = passage.text[start:end]
+            held = key_terms(text)
+            covers = wanted if contains(tokens(text), whole) else wanted & held
+            found.append((len(covers), len(asked & held), -rank, -start, covers, _citation(passage, start, end)))
+    found.sort(key=lambda one: one[:4], reverse=True)
+    cited: list[Citation] = []
+    covered: frozenset[str] = frozenset()
+    for _, _, _, _, covers, citation in found:
+        enough = max(1.0, _WORTH * len(wanted))
+        if len(covers - covered) >= enough and len(cited) < _MOST:
+            cited.append(citation)
+            covered |= covers
+    texts = " ".join(passage.searchable for passage in passages if passage.id in {c.passage_id for c in cited})
+    if not set(_NUMBER.findall(answer)) <= set(_NUMBER.findall(texts + question)):
+        return Support(0.0, ())
+    return Support(len(covered) / len(wanted) if wanted else 0.0, tuple(cited))
+
+
+def _citation(passage: Passage, start: int, end: int) -> Citation:
+    at = passage.start
+    return Citation(passage.source, at + start, at + end, passage.text[start:end], passage.page, passage.id)

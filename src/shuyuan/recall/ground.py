@@ -1,0 +1,97 @@
+"""Answer from passages: what is asked of the model, and when to say that the library holds no answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from shuyuan.base.records import Passage
+from shuyuan.base.settings import Settings
+from shuyuan.measure.refusal import says_no
+from shuyuan.store.words import CJK
+
+_PROMPT = {
+    "zh": (
+        "资料：\n\n{passages}\n\n根据上面的资料回答问题，用一句简短的话直接给出答案。"
+        "如果资料里没有答案，就只回答“{no}”。\n\n问题：{question}"
+    ),
+    "en": (
+        "Sources:\n\n{passages}\n\nAnswer the question from the sources above, directly, in one short sentence. "
+        "If the sources do not hold the answer, reply only: {no}\n\nQuestion: {question}"
+    ),
+}
+_NO = {"zh": "资料中没有答案。", "en": "The sources do not hold the answer."}
+REFUSAL = {"zh": "资料库中没有这个问题的答案。", "en": "The library holds no answer to this question."}
+BEYOND = {
+    "zh": "资料库中没有这个问题的答案，以下内容超出资料库，来自模型自身：\n",
+    "en": "The library holds no answer to this question. What follows goes beyond it, from the model itself:\n",
+}
+_LABEL = re.compile(r"^\s*(?:(?:回答|答案|答|answer)\s*[:：]\s*)|\s*[\[【]\d+[\]】]", re.IGNORECASE)
+_CJK = re.compile(rf"[{CJK}]")
+
+
+class Ground(Settings):
+    """Ask the model with passages in front of the question, and trust only what they support."""
+
+    mode: Annotated[
+        Literal["query", "chat"],
+        Field(
+            description="query: answer only from the library; chat: go beyond it when it holds no answer, and say so"
+        ),
+    ] = "query"
+    passages: Annotated[int, Field(ge=1, le=50, description="passages shown to the model")] = 4
+    prompt_tokens: Annotated[
+        int,
+        Field(ge=100, le=100_000, description="most tokens of passages in the prompt, about; what is over is left out"),
+    ] = 1400
+    threshold: Annotated[
+        float | None,
+        Field(ge=-1, le=1, description="cosine below which nothing was found; left out: learned for each library"),
+    ] = None
+    support: Annotated[
+        float, Field(ge=0, le=1, description="share of the answer's key terms that the cited sentences must hold")
+    ] = 0.5
+
+    def prompt(self, question: str, passages: Sequence[Passage], language: str) -> str:
+        """The user's turn: numbered passages with source and headings, then what to do, then the question."""
+        language = spoken(language)
+        numbered = "\n\n".join(
+            f"[{number}] {' > '.join((passage.source, *passage.headings))}\n{passage.text.strip()}"
+            for number, passage in enumerate(passages, 1)
+        )
+        return _PROMPT[language].format(passages=numbered, question=question.strip(), no=_NO[language])
+
+    def fitting(self, passages: Sequence[Passage]) -> list[Passage]:
+        """The first passages that fit `prompt_tokens`; at least one."""
+        kept: list[Passage] = []
+        left = float(self.prompt_tokens)
+        for passage in passages[: self.passages]:
+            left -= about_tokens(passage.searchable)
+            if left < 0 and kept:
+                break
+            kept.append(passage)
+        return kept
+
+
+def about_tokens(text: str) -> float:
+    """Roughly how many tokens a text is: 0.7 for a CJK character, a quarter for any other."""
+    cjk = len(_CJK.findall(text))
+    return 0.7 * cjk + 0.25 * (len(text) - cjk)
+
+
+def cleaned(said: str) -> str:
+    """The answer without labels, passage numbers and anything after its first paragraph."""
+    return _LABEL.sub("", said.strip()).strip().partition("\n\n")[0].strip()
+
+
+def holds_none(said: str) -> bool:
+    """Whether the model itself says that the passages hold no answer."""
+    return not said or said.strip(" .。") in {no.strip(" .。") for no in _NO.values()} or says_no(said)
+
+
+def spoken(language: str) -> str:
+    """The language we speak to a person of `language`."""
+    return language if language in _PROMPT else "en"

@@ -1,0 +1,1 @@
+"""Vectors and words kept and found."""

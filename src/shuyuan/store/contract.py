@@ -1,0 +1,104 @@
+"""What every store offers: passages found by vector and by words, in a fixed order."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shuyuan.base.errors import Fixable
+from shuyuan.base.records import Passage
+
+Scored = tuple[str, float]
+"""A passage id and its score; higher is better."""
+
+Vectors = NDArray[np.float32]
+"""Rows of unit length, [n, width]."""
+
+_DIGITS = 6  # of a score: float32 sums differ beyond that between code paths, which would break ties at random
+
+
+class Index(Protocol):
+    """Passages with one unit vector each, kept in a folder. Equal scores come in the order of the ids."""
+
+    def upsert(self, passages: Sequence[Passage], vectors: Vectors) -> None:
+        """Put whole documents, in one step: what the index held of the documents of these passages is replaced."""
+
+    def delete_document(self, document_id: str) -> None:
+        """Forget every passage of a document; one that is not there is no error."""
+
+    def optimise(self) -> None:
+        """Make searching fast again. Call it once, after all changes of one ingest; answers stay the same."""
+
+    def dense(self, vector: Vectors, k: int) -> list[Scored]:
+        """The `k` passages with the highest cosine to `vector` [width], best first."""
+
+    def words(self, text: str, k: int) -> list[Scored]:
+        """The `k` passages with the highest BM25 for the words of `text`, best first. Text has no syntax."""
+
+    def passages(self, ids: Sequence[str]) -> list[Passage]:
+        """The passages of these ids, in that order; unknown ids are left out."""
+
+    def count(self) -> int:
+        """How many passages there are."""
+
+
+class Store(Protocol):
+    """A choice of this room: opens the index in a folder, making it when it is not there."""
+
+    def open(self, folder: Path, width: int) -> Index:
+        """Open the index whose vectors have `width` numbers; another width is a `Fixable`."""
+
+
+def normal(text: str) -> str:
+    """One form for words that look alike: full-width as half-width (NFKC); broken surrogates become `?`."""
+    return unicodedata.normalize("NFKC", text).encode("utf-8", "replace").decode("utf-8")
+
+
+def record(passage: Passage) -> dict[str, Any]:
+    """A passage as plain values, for JSON."""
+    return asdict(passage)
+
+
+def from_record(row: dict[str, Any]) -> Passage:
+    """The passage of `record`."""
+    return Passage(**{**row, "headings": tuple(row["headings"])})
+
+
+def in_order(scored: Collection[Scored], k: int) -> list[Scored]:
+    """The best `k`: by score, then by id."""
+    rounded = [(name, round(float(score), _DIGITS)) for name, score in scored]
+    return sorted(rounded, key=lambda found: (-found[1], found[0]))[:k]
+
+
+def untied(fetch: Callable[[int], Collection[Scored]], k: int) -> list[Scored]:
+    """The best `k` of an engine that cuts ties at random: fetches more until the last one is worse than the k-th."""
+    limit = k + 1
+    while True:
+        fetched = fetch(limit)
+        best = in_order(fetched, limit)
+        if len(fetched) < limit or best[-1][1] < best[k - 1][1]:
+            return best[:k]
+        limit *= 2
+
+
+def check_vectors(passages: Sequence[Passage], vectors: Vectors, width: int) -> None:
+    """Raise ValueError unless there is one finite vector of `width` numbers for each passage."""
+    if vectors.shape != (len(passages), width):
+        raise ValueError(f"vectors {vectors.shape} for {len(passages)} passages of width {width}")
+    if not np.isfinite(vectors).all():
+        raise ValueError("a vector holds a number that is not finite")
+
+
+def other_width(folder: Path, there: int, asked: int) -> Fixable:
+    """What to say when an index was made with another embedder."""
+    return Fixable(
+        f"this index holds vectors of {there} numbers, the embedder makes {asked}",
+        "build the library again with this embedder, or choose the one it was built with",
+        folder,
+    )

@@ -1,0 +1,120 @@
+"""Exact search in memory, kept in one file: no engine; for small libraries and as the others' answer key."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from shuyuan.base.errors import Fixable
+from shuyuan.base.files import write_whole
+from shuyuan.base.records import Passage
+from shuyuan.base.settings import Settings
+from shuyuan.store.contract import (
+    Index,
+    Scored,
+    Vectors,
+    check_vectors,
+    from_record,
+    in_order,
+    other_width,
+    record,
+)
+from shuyuan.store.words import terms
+
+_FILE = "memory.npz"
+_K1, _B = 1.2, 0.75  # BM25 as in Lucene and LanceDB
+
+
+class Memory(Settings):
+    """Keep passages in memory and in one file that is written whole at every change."""
+
+    def open(self, folder: Path, width: int) -> Index:
+        """Read the file in `folder`, if there is one."""
+        return MemoryIndex(folder / _FILE, width)
+
+
+class MemoryIndex:
+    """Passages by id, vectors [n, width] in the same order, and the passages each term occurs in."""
+
+    def __init__(self, file: Path, width: int) -> None:
+        self._file, self._width = file, width
+        passages, vectors = [], np.zeros((0, width), np.float32)
+        if file.exists():
+            try:
+                with np.load(file, allow_pickle=False) as there:
+                    vectors = there["vectors"]
+                    passages = [from_record(row) for row in json.loads(there["records"].tobytes())]
+            except (ValueError, KeyError, BadZipFile, OSError) as error:
+                raise Fixable(
+                    f"the index cannot be read: {error}", "delete this file and build the library again", file
+                ) from error
+            if vectors.shape[1] != width:
+                raise other_width(file, vectors.shape[1], width)
+        self._hold(passages, vectors)
+
+    def _hold(self, passages: list[Passage], vectors: Vectors) -> None:
+        self._passages, self._vectors = passages, vectors
+        self._by_id = {p.id: p for p in passages}
+        self._postings: dict[str, dict[int, int]] = {}
+        lengths = []
+        for row, passage in enumerate(passages):
+            counted = Counter(terms(passage.searchable))
+            lengths.append(counted.total())
+            for term, times in counted.items():
+                self._postings.setdefault(term, {})[row] = times
+        mean = sum(lengths) / len(lengths) if lengths else 1.0
+        self._weight = [_K1 * (1 - _B + _B * length / mean) for length in lengths]
+
+    def _change(self, passages: list[Passage], vectors: Vectors) -> None:
+        content = io.BytesIO()
+        records = json.dumps([record(p) for p in passages], ensure_ascii=False).encode()
+        np.savez(content, vectors=vectors, records=np.frombuffer(records, np.uint8))
+        write_whole(self._file, content.getvalue())
+        self._hold(passages, vectors)
+
+    def upsert(self, passages: Sequence[Passage], vectors: Vectors) -> None:
+        """See `Index`."""
+        check_vectors(passages, vectors, self._width)
+        rows = self._rows_without({p.document_id for p in passages})
+        kept = [self._passages[row] for row in rows]
+        self._change([*kept, *passages], np.concatenate([self._vectors[rows], vectors.astype(np.float32)]))
+
+    def delete_document(self, document_id: str) -> None:
+        """See `Index`."""
+        rows = self._rows_without({document_id})
+        self._change([self._passages[row] for row in rows], self._vectors[rows])
+
+    def _rows_without(self, documents: set[str]) -> list[int]:
+        return [row for row, passage in enumerate(self._passages) if passage.document_id not in documents]
+
+    def optimise(self) -> None:
+        """See `Index`; nothing to do here."""
+
+    def dense(self, vector: Vectors, k: int) -> list[Scored]:
+        """See `Index`."""
+        return in_order(list(zip(self._by_id, (self._vectors @ vector).tolist(), strict=True)), k)
+
+    def words(self, text: str, k: int) -> list[Scored]:
+        """See `Index`."""
+        scores: dict[int, float] = defaultdict(float)
+        for term in set(terms(text)):
+            holders = self._postings.get(term, {})
+            rarity = math.log(1 + (self.count() - len(holders) + 0.5) / (len(holders) + 0.5))
+            for row, times in holders.items():
+                scores[row] += rarity * times * (_K1 + 1) / (times + self._weight[row])
+        return in_order([(self._passages[row].id, score) for row, score in scores.items()], k)
+
+    def passages(self, ids: Sequence[str]) -> list[Passage]:
+        """See `Index`."""
+        return [self._by_id[name] for name in ids if name in self._by_id]
+
+    def count(self) -> int:
+        """See `Index`."""
+        return len(self._passages)

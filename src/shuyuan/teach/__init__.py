@@ -1,0 +1,1 @@
+"""Base and material → an assistant, by one route a file."""

@@ -1,0 +1,38 @@
+"""Go on pretraining all the model's weights on the raw documents."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from shuyuan.base.errors import Fixable
+from shuyuan.base.records import Assistant, Lessons, Run
+from shuyuan.base.settings import Settings
+from shuyuan.teach.course import Course, open_weights, taught_model, teach_all_weights
+
+
+class Continue(Settings):
+    """Continued (incremental) pretraining: predict every token of the documents; no questions and answers are used."""
+
+    learning_rate: Annotated[float, Field(gt=0, le=0.1, description="peak learning rate")] = 2e-5
+    epochs: Annotated[int, Field(ge=1, le=1000, description="times every document is read")] = 2
+    batch: Annotated[int, Field(ge=1, le=4096, description="blocks a step")] = 4
+    block: Annotated[int, Field(ge=16, le=1 << 17, description="tokens a block of text")] = 512
+
+    def teach(self, assistant: Assistant, lessons: Lessons, run: Run) -> Assistant:
+        """Learn the documents' text; raises when there is none."""
+        from shuyuan.prepare.chat import encode_documents
+        from shuyuan.prepare.pack import Pack
+
+        base = taught_model(assistant, "continue")
+        if not lessons.documents:
+            raise Fixable("there are no documents to go on pretraining with", "add some: shuyuan add FOLDER")
+        blocks = encode_documents(lessons.documents, base.tokenizer, self.block)
+        course = Course(blocks, self.epochs, self.batch, run.seed, Pack(row_tokens=self.block))
+        teach_all_weights(base, course.plan(self, run, self.learning_rate, "blocks"), run)
+        return self.open(assistant, run)
+
+    def open(self, assistant: Assistant, run: Run) -> Assistant:
+        """The model with the weights of `run`."""
+        return open_weights(assistant, run)

@@ -1,0 +1,38 @@
+"""Tune all the model's weights on the examples."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from shuyuan.base.progress import say
+from shuyuan.base.records import Assistant, Lessons, Run
+from shuyuan.base.settings import Settings
+from shuyuan.teach.course import Course, need_examples, open_weights, taught_model, teach_all_weights
+
+
+class Full(Settings):
+    """Full fine-tuning: every weight learns, in the model's own precision with a float32 master copy."""
+
+    learning_rate: Annotated[float, Field(gt=0, le=0.1, description="peak learning rate")] = 2e-5
+    epochs: Annotated[int, Field(ge=1, le=1000, description="times every example is seen")] = 4
+    batch: Annotated[int, Field(ge=1, le=4096, description="examples a step")] = 8
+    longest: Annotated[int, Field(ge=16, le=1 << 17, description="tokens after which an example is cut")] = 1024
+
+    def teach(self, assistant: Assistant, lessons: Lessons, run: Run) -> Assistant:
+        """Learn the examples' assistant turns; raises when there are none."""
+        from shuyuan.prepare.chat import encode_examples
+        from shuyuan.prepare.pack import Pack
+
+        base = taught_model(assistant, "full")
+        need_examples(lessons, "full")
+        sequences, kept = encode_examples(lessons.examples, base.tokenizer, self.longest)
+        say(f"{run.name}: {kept}")
+        course = Course(sequences, self.epochs, self.batch, run.seed, Pack(row_tokens=self.longest))
+        teach_all_weights(base, course.plan(self, run, self.learning_rate, "examples"), run)
+        return self.open(assistant, run)
+
+    def open(self, assistant: Assistant, run: Run) -> Assistant:
+        """The model with the weights of `run`."""
+        return open_weights(assistant, run)

@@ -1,0 +1,71 @@
+"""Give the model the books: look passages up for each question, answer from them and cite them. No weight changes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from shuyuan.base.errors import Fixable
+from shuyuan.base.records import Assistant, Lessons, Run
+from shuyuan.base.settings import Settings
+from shuyuan.recall.fuse import Fuse
+from shuyuan.recall.ground import Ground
+from shuyuan.recall.grounded import GroundedAssistant
+from shuyuan.recall.searching import Library
+
+
+class Retrieve(Settings):
+    """Build a library from the passages and put it in front of any assistant, taught or not."""
+
+    mode: Annotated[
+        Literal["query", "chat"],
+        Field(
+            description="query: answer only from the library; chat: go beyond it when it holds no answer, and say so"
+        ),
+    ] = "query"
+    passages: Annotated[int, Field(ge=1, le=50, description="passages shown to the model")] = 4
+    prompt_tokens: Annotated[int, Field(ge=100, le=100_000, description="most tokens of passages in the prompt")] = 1400
+    threshold: Annotated[
+        float | None,
+        Field(ge=-1, le=1, description="cosine below which nothing was found; left out: learned for each library"),
+    ] = None
+    support: Annotated[
+        float, Field(ge=0, le=1, description="share of the answer's key terms that the cited sentences must hold")
+    ] = 0.5
+    word_weight: Annotated[
+        float, Field(ge=0, le=1, description="share of the ranking by words; the rest goes to the ranking by meaning")
+    ] = 0.3
+    depth: Annotated[int, Field(ge=1, le=1000, description="passages that each of the two rankings gives")] = 50
+    embedder: Annotated[str, Field(description="model that places texts for search")] = "multilingual-e5-small"
+    store: Annotated[str, Field(description="where vectors and words are kept: lance or memory")] = "lance"
+
+    def teach(self, assistant: Assistant, lessons: Lessons, run: Run) -> Assistant:
+        """Build the library in `run.folder/library`, or bring it up to date, and put it in front of `assistant`.
+
+        Raises Fixable when the lessons hold no passages.
+        """
+        from shuyuan.load.embedder import open_embedder
+
+        if not lessons.passages:
+            raise Fixable("there are no documents to look anything up in", "add some first: shuyuan add <folder>")
+        library = Library.build(
+            run.folder / "library",
+            lessons.passages,
+            open_embedder(self.embedder),
+            run.cache,
+            store=self.store,
+            fuse=self._fuse(),
+        )
+        return GroundedAssistant(run.name, assistant, library, self._ground())
+
+    def open(self, assistant: Assistant, run: Run) -> Assistant:
+        """Put the library that was built in `run.folder/library` in front of `assistant`."""
+        library = Library.open(run.folder / "library", fuse=self._fuse())
+        return GroundedAssistant(run.name, assistant, library, self._ground())
+
+    def _fuse(self) -> Fuse:
+        return Fuse(depth=self.depth, word_weight=self.word_weight)
+
+    def _ground(self) -> Ground:
+        return Ground(**{name: getattr(self, name) for name in Ground.model_fields})

