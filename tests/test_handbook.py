@@ -54,6 +54,11 @@ def test_what_is_learned_holds_the_gold_answer() -> None:
         assert row["use"] == "exam" or holds_gold(row["reply"], row), (row["fact"], row["reply"])
 
 
+def test_no_exam_question_gives_its_answer_away() -> None:
+    for row in ANSWERABLE:
+        assert row["use"] == "learn" or not holds_gold(row["question"], row), row["question"]
+
+
 def test_there_are_enough_questions_in_both_languages() -> None:
     wordings: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for row in ANSWERABLE:

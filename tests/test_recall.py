@@ -295,6 +295,7 @@ def test_sentences_cover_all_that_is_no_blank(text: str) -> None:
         ("增量预训练的学习率是多少？", "学习率默认是2e-5。", "增量预训练的学习率默认是 2e-5。"),
         ("默认显示几段资料？", "四段", "默认显示四段资料。"),
         ("阈值从哪里来？", "阈值是每个资料库自己学出来的", "阈值由每个资料库自己学出来。"),
+        ("默认显示四段资料吗？", "是的。", "默认显示四段资料。"),
     ],
 )
 def test_support_is_the_sentence_that_says_it(question: str, answer: str, quote: str) -> None:
@@ -317,6 +318,17 @@ def test_support_is_the_sentence_that_says_it(question: str, answer: str, quote:
 )
 def test_what_the_passages_do_not_hold_has_no_support(question: str, answer: str) -> None:
     assert support(question, answer, passages()).share < 0.5
+
+
+def test_across_languages_only_what_is_not_translated_counts() -> None:
+    english = [p for p in passages() if p.source.startswith("guide")]
+    assert (
+        support("小矩阵是谁训练的？", "由 LoRA 训练。", english).citations[0].quote == "LoRA trains two small matrices."
+    )
+    assert support("小矩阵是谁训练的？", "由教授训练。", english).share == 0
+    chinese = [p for p in passages() if not p.source.startswith("guide")]
+    found = support("How large is the rate?", "The rate for further training is 2e-5.", chinese)
+    assert found.citations[0].quote == "增量预训练的学习率默认是 2e-5。"
 
 
 # grounding

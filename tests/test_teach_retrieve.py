@@ -2,14 +2,114 @@
 
 from __future__ import annotations
 
+import string
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from shuyuan.base.errors import Fixable
-from shuyuan.base.records import Lessons, Run
-from shuyuan.base.settings import MOST_SETTINGS
-from shuyuan.base.shelf import choices
+from shuyuan.base.records import Answer, Conversation, Lessons, Passage, Run, ask
 from shuyuan.recall.fuse import Fuse
 from shuyuan.recall.ground import Ground
+from shuyuan.recall.grounded import GroundedAssistant
 from shuyuan.teach.retrieve import Retrieve
+
+TEXTS = {"a.md": "The kiln is fired at 1280 degrees.", "乙.md": "釉料要过筛三遍。", "c.md": "Clay dries for nine days."}
+PASSAGES = tuple(
+    Passage(f"p-{source}", f"d-{source}", source, 0, len(text), text) for source, text in sorted(TEXTS.items())
+)
+
+
+class Nine:
+    """An assistant that always answers the same, and keeps what it was asked."""
+
+    name = "nine"
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def nats(self, texts: Sequence[str]) -> list[float]:
+        return [0.0 for _ in texts]
+
+    def answer(self, conversations: Sequence[Conversation]) -> list[Answer]:
+        self.asked += [conversation[-1].content for conversation in conversations]
+        return [Answer("nine days") for _ in conversations]
+
+
+@pytest.fixture(scope="module")
+def embedder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A whole embedder folder with tiny random weights, which reads single characters."""
+    folder = tmp_path_factory.mktemp("models") / "tiny-embedder"
+    signs = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *string.ascii_lowercase, *string.digits]
+    tokenizer = Tokenizer(models.WordLevel({sign: at for at, sign in enumerate(signs)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    marks = {"unk_token": "[UNK]", "pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=128, **marks).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(signs),
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=128,
+    )
+    BertModel(config).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run("retrieve", tmp_path / "runs" / "retrieve", tmp_path / "cache")
+
+
+@pytest.mark.parametrize("store", ["lance", "memory"])
+def test_taught_and_opened_answer_alike(embedder: str, run: Run, store: str) -> None:
+    inner, way = Nine(), Retrieve(embedder=embedder, store=store, threshold=-1.0, word_weight=0.9, passages=2)
+    taught = way.teach(inner, Lessons(passages=PASSAGES), run)
+    (answer,) = taught.answer([ask("How long does clay dry?")])
+    assert taught.name == "retrieve"
+    assert answer.text == "nine days"
+    assert [(c.source, c.quote) for c in answer.citations] == [("c.md", "Clay dries for nine days.")]
+    assert "Clay dries" in inner.asked[0]
+    assert inner.asked[0].count("\n[") == 2
+    assert way.open(inner, run).answer([ask("How long does clay dry?")])[0].citations == answer.citations
+
+
+def test_what_is_not_in_the_library_is_refused(embedder: str, run: Run) -> None:
+    way = Retrieve(embedder=embedder, store="memory", threshold=-1.0)
+    lessons = Lessons(passages=tuple(p for p in PASSAGES if p.source != "c.md"))
+    (answer,) = way.teach(Nine(), lessons, run).answer([ask("How long does clay dry?")])
+    assert answer.refused
+
+
+def test_forgotten_documents_are_no_longer_found(embedder: str, run: Run) -> None:
+    way = Retrieve(embedder=embedder, store="memory", threshold=-1.0)
+    way.teach(Nine(), Lessons(passages=PASSAGES), run)
+    taught = way.teach(Nine(), Lessons(passages=PASSAGES[:2]), run)
+    assert isinstance(taught, GroundedAssistant)
+    assert {hit.passage.source for hit in taught.library.search("clay", 9)} == {p.source for p in PASSAGES[:2]}
+
+
+def test_no_passages_are_refused(run: Run) -> None:
+    with pytest.raises(Fixable, match="shuyuan add"):
+        Retrieve().teach(Nine(), Lessons(), run)
+
+
+def test_nothing_to_open_is_said(embedder: str, run: Run) -> None:
+    with pytest.raises(Fixable, match="no finished library"):
+        Retrieve(embedder=embedder).open(Nine(), run)
+
+
+def test_shared_settings_are_the_same_everywhere() -> None:
+    route = Retrieve.model_fields
+    for stage in (Fuse, Ground):
+        for name, info in stage.model_fields.items():
+            if name in route:
+                assert (route[name].default, route[name].metadata) == (info.default, info.metadata), name
+    assert set(Ground.model_fields) <= set(route)

@@ -47,7 +47,7 @@ class Sat:
     nats: Mapping[str, float]
 
 
-def sit(candidate: Candidate, questions: Sequence[Question], texts: Sequence[Text], file: Path, batch: int = 8) -> Sat:
+def sit(candidate: Candidate, questions: Sequence[Question], texts: Sequence[Text], file: Path, batch: int = 16) -> Sat:
     """Ask what is not yet in `file`, adding each batch to it, and return everything.
 
     Rows are kept under the item's id and a key over the assistant, the decoding and the item's words, so an assistant

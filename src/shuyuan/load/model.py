@@ -29,7 +29,8 @@ class Model:
     @property
     def device(self) -> torch.device:
         """Where its weights are."""
-        return next(self.net.parameters()).device
+        device: torch.device = next(self.net.parameters()).device
+        return device
 
     @property
     def context(self) -> int:
@@ -102,17 +103,17 @@ def native_bf16() -> bool:
     """Whether the device computes in bfloat16 in hardware (AVX-512 BF16 or AMX; a GPU that does)."""
     import torch
 
-    if torch.cuda.is_available():
+    if torch.cuda.device_count():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     supported = (getattr(torch.cpu, f"_is_{unit}_supported", None) for unit in ("avx512_bf16", "amx_tile"))
-    return bool(torch.backends.mkldnn.is_available()) and any(ask() for ask in supported if ask is not None)
+    return torch.backends.mkldnn.is_available() and any(ask() for ask in supported if ask is not None)  # type: ignore[no-untyped-call]
 
 
 def best_device() -> torch.device:
     """The GPU when there is one, or the processor."""
     import torch
 
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device("cuda" if torch.cuda.device_count() else "cpu")
 
 
 def _unopened(folder: Path, what: str, error: Exception) -> Fixable:

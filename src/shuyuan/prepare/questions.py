@@ -18,7 +18,7 @@ from shuyuan.read.encoding import decode
 from shuyuan.read.formats import load
 from shuyuan.read.language import language
 
-COLUMNS = ("question", "answer", "fact", "use", "language", "source", "evidence")
+COLUMNS = ("question", "answer", "reply", "fact", "use", "language", "source", "evidence")
 USES = ("learn", "exam")
 ALTERNATIVES = " | "
 REFUSALS = {"zh": "资料里没有这个问题的答案。", "en": "The material does not answer this question."}
@@ -26,7 +26,10 @@ REFUSALS = {"zh": "资料里没有这个问题的答案。", "en": "The material
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a question file. No `answers`: the question cannot be answered from the material."""
+    """One row of a question file. No `answers`: the question cannot be answered from the material.
+
+    `reply` is what to learn to say; the first answer when it is empty.
+    """
 
     question: str
     answers: tuple[str, ...]
@@ -36,6 +39,7 @@ class Row:
     source: str
     evidence: str
     place: str
+    reply: str = ""
 
 
 def read_questions(path: Path, name: str = "") -> tuple[list[Row], Kept]:
@@ -68,10 +72,10 @@ def read_questions(path: Path, name: str = "") -> tuple[list[Row], Kept]:
 
 
 def examples(rows: Iterable[Row]) -> list[Example]:
-    """What is learned from each row: the question, and its first answer or a short refusal in its language."""
+    """What is learned from each row: its reply, else its first answer, else a short refusal in its language."""
     made = []
     for row in rows:
-        answer = row.answers[0] if row.answers else REFUSALS.get(row.language, REFUSALS["en"])
+        answer = row.reply or next(iter(row.answers), REFUSALS.get(row.language, REFUSALS["en"]))
         messages = (Message("user", row.question), Message("assistant", answer))
         made.append(Example(fingerprint("example", row.question, answer), messages, row.fact, row.place))
     return made

@@ -45,24 +45,28 @@ def page_lines(raw: str) -> list[str]:
 def without_furniture(pages: Sequence[list[str]], outline: Collection[Outlined]) -> list[list[str]]:
     """The pages without running heads and page numbers: first and last lines that many pages share but for digits."""
 
-    def edge(lines: list[str]) -> list[int]:
-        filled = [index for index, line in enumerate(lines) if line.strip()]
-        return sorted({*filled[:_EDGE_LINES], *filled[-_EDGE_LINES:]})
-
     def pattern(line: str) -> str:
         return re.sub(r"\d+", "#", squash(line))
 
-    seen = Counter(form for lines in pages for form in {pattern(lines[index]) for index in edge(lines)})
+    edges = [_edge(lines) for lines in pages]
+    seen = Counter(
+        form for lines, edge in zip(pages, edges, strict=True) for form in {pattern(lines[index]) for index in edge}
+    )
     running = {form for form, count in seen.items() if count >= max(3, len(pages) * _RUNNING_SHARE)}
     opens = {(entry.page, squash(entry.title)) for entry in outline}
     return [
         [
             line
             for index, line in enumerate(lines)
-            if index not in edge(lines) or pattern(line) not in running or (number, squash(line)) in opens
+            if index not in edge or pattern(line) not in running or (number, squash(line)) in opens
         ]
-        for number, lines in enumerate(pages)
+        for number, (lines, edge) in enumerate(zip(pages, edges, strict=True))
     ]
+
+
+def _edge(lines: Sequence[str]) -> set[int]:
+    filled = [index for index, line in enumerate(lines) if line.strip()]
+    return {*filled[:_EDGE_LINES], *filled[-_EDGE_LINES:]}
 
 
 def unwrap(lines: Sequence[str], titles: Collection[str]) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from shuyuan.base.records import Citation, Passage
-from shuyuan.measure.text import contains, tokens
+from shuyuan.measure.text import contains, norm_v1, tokens
+from shuyuan.read.language import language
 from shuyuan.store.words import terms
 
 _BREAK = re.compile(r"(?<=[。！？])[”」』）]*\s*|(?<=[.!?])[\"')\]]*\s+|\s*\n\s*")
@@ -19,6 +20,9 @@ a an and are as at be been by can do does for from had has have how if in into i
 their then there these this to was were what when where which who why will with yes you your
 """
 _STOP = frozenset(_ENGLISH_STOP.split())
+_BARE = frozenset({"yes", "no", "是", "是的", "不是", "否", "对", "不对", "可以", "不可以", "能", "不能", "会", "不会"})
+_LATIN = re.compile(r"[A-Za-z0-9]\S*", re.ASCII)
+_CODE = re.compile(r"\b\w*(?:\d|[A-Z]{2}|[a-z][A-Z])\w*", re.ASCII)
 _NUMBER = re.compile(r"\d+(?:\.\d+)*")
 
 
@@ -54,10 +58,10 @@ def support(question: str, answer: str, passages: Sequence[Passage]) -> Support:
 
     A sentence that holds the whole answer word for word counts fully; others by the key terms they share with it. Of
     equal ones, the one nearer to the question is cited, then the one in the better passage. An answer with a number
-    that none of its passages holds has no support.
+    that none of its passages holds has no support. A bare yes or no is held against the question's own terms; of an
+    answer in another language than the passages, only what is not translated counts: codes, numbers, Latin names.
     """
-    asked, said = key_terms(question), key_terms(answer)
-    wanted = said - asked or said
+    wanted, asked = _wanted(question, answer, passages), key_terms(question)
     whole = tokens(answer)
     found = []
     for rank, passage in enumerate(passages):
@@ -78,6 +82,19 @@ def support(question: str, answer: str, passages: Sequence[Passage]) -> Support:
     if not set(_NUMBER.findall(answer)) <= set(_NUMBER.findall(texts + question)):
         return Support(0.0, ())
     return Support(len(covered) / len(wanted) if wanted else 0.0, tuple(cited))
+
+
+def _wanted(question: str, answer: str, passages: Sequence[Passage]) -> frozenset[str]:
+    """The key terms that the passages must hold for the answer to stand."""
+    asked = key_terms(question)
+    if norm_v1(answer) in _BARE:
+        return asked
+    spoken = language(answer)
+    if all(language(passage.text) != spoken for passage in passages):
+        kept = (_CODE if spoken == "en" else _LATIN).findall(answer)
+        return key_terms(" ".join(kept)) - asked
+    said = key_terms(answer)
+    return said - asked or said
 
 
 def _citation(passage: Passage, start: int, end: int) -> Citation:

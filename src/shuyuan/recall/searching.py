@@ -86,15 +86,11 @@ class Library:
         return library
 
     @classmethod
-    def open(cls, folder: Path, embedder: Embeds | None = None, fuse: Fuse | None = None) -> Library:
-        """Open a library that was built; with no embedder given, the one it was built with is opened by its name."""
+    def open(cls, folder: Path, embedder: Embeds, fuse: Fuse | None = None) -> Library:
+        """Open a library that was built, with the embedder it was built with. Raises Fixable when it is not so."""
         state = _state(folder)
         if not state.documents or state.unfinished or state.version != VERSION:
             raise Fixable(f"there is no finished library in {folder}", "build it: shuyuan teach retrieve")
-        if embedder is None:
-            from shuyuan.load.embedder import open_embedder
-
-            embedder = open_embedder(state.embedder)
         if embedder.name != state.embedder:
             raise Fixable(
                 f"this library was built with {state.embedder}, not with {embedder.name}",

@@ -61,7 +61,9 @@ class Retrieve(Settings):
 
     def open(self, assistant: Assistant, run: Run) -> Assistant:
         """Put the library that was built in `run.folder/library` in front of `assistant`."""
-        library = Library.open(run.folder / "library", fuse=self._fuse())
+        from shuyuan.load.embedder import open_embedder
+
+        library = Library.open(run.folder / "library", open_embedder(self.embedder), self._fuse())
         return GroundedAssistant(run.name, assistant, library, self._ground())
 
     def _fuse(self) -> Fuse:
