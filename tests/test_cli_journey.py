@@ -6,42 +6,19 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny import tiny_net
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from tiny import tiny_folder
 
 from shuyuan.base.errors import Fixable
 from shuyuan.cli.main import main
 from shuyuan.examine.pairs import pairs
 from shuyuan.examine.results import read_exam
 
-TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}<|end|>{% endfor %}"
-TEMPLATE += "{% if add_generation_prompt %}assistant: {% endif %}"
-
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Hugging Face folder with a byte vocabulary and random weights."""
-    folder = tmp_path_factory.mktemp("model")
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    words = Tokenizer(models.BPE({mark: number for number, mark in enumerate(alphabet)}, []))
-    words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    words.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<|end|>", pad_token="<|end|>")
-    tokenizer.chat_template = TEMPLATE
-    tokenizer.save_pretrained(folder)
-    net = tiny_net()
-    net.config.max_position_embeddings = 2048  # type: ignore[union-attr]  # a byte vocabulary makes long prompts
-    net.config.eos_token_id = tokenizer.eos_token_id  # type: ignore[union-attr]
-    net.generation_config.eos_token_id = tokenizer.eos_token_id  # type: ignore[union-attr]
-    net.save_pretrained(folder)  # type: ignore[operator]
-    return folder
-
-
-@pytest.fixture(scope="module")
-def school(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def school(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace in which `prompt` is taught and an exam was sat."""
     at = tmp_path_factory.mktemp("journey")
+    model = tiny_folder(at / "model")
     (at / "手册").mkdir()
     (at / "手册" / "书院.md").write_text(
         "# 书院\n\n山长每年正月初八上任。\n\nThe library opens at nine.\n", encoding="utf-8"

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, Qwen2Config
+from pathlib import Path
 
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, PreTrainedTokenizerFast, Qwen2Config
+
+TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}<|end|>{% endfor %}"
+TEMPLATE += "{% if add_generation_prompt %}assistant: {% endif %}"
 FAMILIES = {"llama": LlamaConfig, "qwen2": Qwen2Config}
 
 
@@ -27,3 +32,26 @@ def tiny_net(family: str = "qwen2", seed: int = 0, vocabulary: int = 320) -> tor
     torch.manual_seed(seed)
     net = AutoModelForCausalLM.from_config(tiny_config(family, vocabulary), dtype=torch.float32)
     return net.eval()
+
+
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """One token a byte, one that ends a turn, and a chat template."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = Tokenizer(models.BPE({mark: number for number, mark in enumerate(alphabet)}, []))
+    words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<|end|>", pad_token="<|end|>")
+    tokenizer.chat_template = TEMPLATE
+    return tokenizer
+
+
+def tiny_folder(folder: Path) -> Path:
+    """The tiny model and its tokenizer as a Hugging Face folder."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.save_pretrained(folder)
+    net = tiny_net()
+    net.config.max_position_embeddings = 2048  # a byte vocabulary makes long prompts
+    net.config.eos_token_id = tokenizer.eos_token_id
+    net.generation_config.eos_token_id = tokenizer.eos_token_id
+    net.save_pretrained(folder)
+    return folder

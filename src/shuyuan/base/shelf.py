@@ -2,8 +2,8 @@
 
 A file is on its room's shelf when it defines the record it is named after (`lora.py` → `class Lora(Settings)`), so the
 other files of a room (`loop.py`; `model.py` with its plain `class Model`) need no mark. Other packages add choices with
-an entry point in the group `shuyuan.<room>` that names such a class. A file whose name would be a Python keyword ends in
-`_` (`continue_.py`).
+an entry point in the group `shuyuan.<room>` that names such a class. A file whose name would be a Python keyword ends
+in `_` (`continue_.py`).
 """
 
 from __future__ import annotations

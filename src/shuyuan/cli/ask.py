@@ -33,11 +33,10 @@ shuyuan ask "What is a token?" --mode chat     may go beyond the library, and sa
 
     def run(self, desk: Desk) -> int:
         """Answer on stdout."""
-        from shuyuan.teach.teaching import open_assistant, stale
+        from shuyuan.teach.teaching import default_assistant, open_assistant, stale
 
         workspace = desk.workspace()
-        runs = workspace.runs()
-        name = self.with_ or ("retrieve" if "retrieve" in runs else (runs or ["bare"])[-1])
+        name = self.with_ or default_assistant(workspace)
         assistant = open_assistant(workspace, name)
         if self.mode:
             _set_mode(assistant, self.mode)

@@ -27,7 +27,6 @@ shuyuan teach retrieve --on lora                give the tuned model a library a
     on: Annotated[str, Field(description="the assistant to start from")] = "bare"
     name: Annotated[str, Field(description="what to call the new assistant; empty: named after its routes")] = ""
     seed: Annotated[int, Field(ge=0, description="the same seed gives the same weights")] = 0
-
     again: Annotated[bool, Field(description="replace an assistant of this name that was made from other things")] = (
         False
     )

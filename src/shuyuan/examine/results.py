@@ -61,6 +61,12 @@ class Exam:
         """The questions of the knowledge paper."""
         return tuple(question for question in self.questions if question.answers)
 
+    def __str__(self) -> str:
+        """The table that the command prints."""
+        from shuyuan.examine.tables import table
+
+        return table(self)
+
 
 def write_scores(folder: Path, about: Mapping[str, Any], sheets: Sequence[Sheet], verdict: Verdict) -> None:
     """Write `scores.json`; assistants are in alphabetical order, so that who sat first leaves no trace."""

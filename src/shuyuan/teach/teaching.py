@@ -62,14 +62,14 @@ def teach(
         check_leaks(lessons.examples, workspace.material.questions())
         if done or _kept_plan(run).get("fingerprint") != mark:
             shutil.rmtree(run.folder, ignore_errors=True)
-        write_whole(run.folder / SETTINGS, tomli_w.dumps(plan))
+        write_whole(run.folder / SETTINGS, tomli_w.dumps({**plan, "settings": way.model_dump(exclude_none=True)}))
         base = open_assistant(workspace, on)
         with measured() as cost:
             taught = way.teach(base, lessons, run)
         tokens = sum(line["tokens"] for line in read_jsonl(run.folder / "log.jsonl"))
         record = {**plan, **cost, "trained_tokens": tokens, "finished_at": round(time.time()), "version": __version__}
-        write_json(run.folder / "done.json", record)
         write_whole(run.folder / "card.md", _card(workspace, name, record))
+        write_json(run.folder / "done.json", record)
         shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
     say(f"{name}: taught in {human_seconds(cost['seconds'])}, peak memory {human_bytes(cost['peak_bytes'])}")
     return taught
@@ -90,14 +90,20 @@ def open_assistant(workspace: Workspace, name: str) -> Assistant:
         raise Fixable(f"there is no assistant '{name}'", near_miss(name, [BARE, *workspace.runs()]))
     base = open_assistant(workspace, str(done["on"]))
     way = choose("teach", str(done["route"])).read(done["settings"])
-    return way.open(base, run)  # type: ignore[no-any-return]
+    opened: Assistant = way.open(base, run)
+    return opened
+
+
+def default_assistant(workspace: Workspace) -> str:
+    """Who answers when nobody is named: `retrieve` if it is taught, else the newest assistant."""
+    runs = workspace.runs()
+    return "retrieve" if "retrieve" in runs else [BARE, *runs][-1]
 
 
 def ask(workspace: Workspace, text: str, assistant: str = "") -> Answer:
-    """One question to one assistant; with none named, to `retrieve` if it is taught, else to the newest."""
-    runs = workspace.runs()
-    name = assistant or ("retrieve" if "retrieve" in runs else (runs or [BARE])[-1])
-    return open_assistant(workspace, name).answer([conversation(text)])[0]
+    """One question to one assistant, or to the default one."""
+    opened = open_assistant(workspace, assistant or default_assistant(workspace))
+    return opened.answer([conversation(text)])[0]
 
 
 def stale(workspace: Workspace, name: str) -> str:

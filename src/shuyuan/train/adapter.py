@@ -35,8 +35,10 @@ class LoraLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The adapted layer, [..., in] → [..., out], in the precision of `x`."""
-        low = functional.linear(x, self.lora_A.to(x.dtype))
-        return self.base(x) + functional.linear(low, self.lora_B.to(x.dtype)) * self.scale  # type: ignore[no-any-return]
+        low = functional.linear(x, self.lora_A.to(x.dtype)).flatten(0, -2)
+        out = self.base(x)
+        added = torch.addmm(out.flatten(0, -2), low, self.lora_B.to(x.dtype).T, alpha=self.scale)  # one pass over `out`
+        return added.view_as(out)
 
 
 def linear_layers(net: nn.Module) -> dict[str, nn.Linear]:

@@ -45,7 +45,7 @@ class Supervised(Settings):
 
         if len(at_N) <= self.chunk:
             return chunk_loss(hidden_ND, targets_N)
-        parts = zip(hidden_ND.split(self.chunk), targets_N.split(self.chunk), strict=True)
+        parts = zip(torch.split(hidden_ND, self.chunk), torch.split(targets_N, self.chunk), strict=True)
         return torch.stack([checkpoint(chunk_loss, h, t, use_reentrant=False) for h, t in parts]).sum()
 
 

@@ -1,0 +1,191 @@
+"""The contract of every route, and teaching in a workspace."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import tiny_folder
+
+from shuyuan.base.errors import Fixable
+from shuyuan.base.files import read_json, read_jsonl
+from shuyuan.base.records import Assistant, Document, Example, Lessons, Message, Run, ask
+from shuyuan.base.shelf import choices, choose
+from shuyuan.base.workspace import Choices, Workspace
+from shuyuan.load.answering import ModelAssistant
+from shuyuan.load.model import open_model
+from shuyuan.prepare.adding import add
+from shuyuan.teach.teaching import open_assistant, stale, teach
+
+TUNING = {"lora": {"rank": 4, "learning_rate": 1e-2}, "full": {"learning_rate": 1e-3}, "continue": {"block": 64}}
+QUESTIONS = [ask("秩是多少？"), ask("What is alpha? 🎓")]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> ModelAssistant:
+    return ModelAssistant(
+        "bare", open_model(str(tiny_folder(tmp_path_factory.mktemp("tiny") / "tiny"))), max_new_tokens=8
+    )
+
+
+@pytest.fixture(scope="module")
+def lessons() -> Lessons:
+    pairs = [
+        ("秩是多少？", "十六。"),
+        ("What is alpha?", "It is 32."),
+        ("Who?", "书院 🎓"),
+        ("Where?", "In the house."),
+    ]
+    examples = tuple(
+        Example(str(n), (Message("user", q), Message("assistant", a)), place=f"faq.jsonl:{n}")
+        for n, (q, a) in enumerate(pairs)
+    )
+    text = "# 书院\n\nThe rank is 16. 秩是十六。\n" * 8
+    return Lessons((Document("d", "docs/a.md", "a", text, "", "zh"),), (), examples)
+
+
+def weights(assistant: Assistant) -> dict[str, torch.Tensor]:
+    assert isinstance(assistant, ModelAssistant)
+    return {name: w.detach().clone() for name, w in assistant.model.net.state_dict().items()}
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_every_route_that_moves_weights_is_in_this_test() -> None:
+    assert set(choices("teach")) == {*TUNING, "prompt", "retrieve"}
+
+
+@pytest.mark.parametrize("route", TUNING)
+def test_the_contract_of_a_route(route: str, base: ModelAssistant, lessons: Lessons, tmp_path: Path) -> None:
+    way = choose("teach", route)(epochs=2, batch=2, **TUNING[route])
+    before, said = weights(base), base.answer(QUESTIONS)
+    taught = way.teach(base, lessons, Run(route, tmp_path / "one", tmp_path / "cache"))
+    assert equal(before, weights(base)), "the given assistant was changed"
+    assert [a.text for a in base.answer(QUESTIONS)] == [a.text for a in said]
+    same = way.teach(base, lessons, Run(route, tmp_path / "two", tmp_path / "cache"))
+    assert equal(weights(taught), weights(same)), "the same seed gave other weights"
+    other = way.teach(base, lessons, Run(route, tmp_path / "three", tmp_path / "cache", seed=1))
+    assert not equal(weights(taught), weights(other)), "another seed gave the same weights"
+    moved, kept = weights(taught), weights(base)
+    if route == "lora":
+        assert all(w.abs().sum() > 0 for name, w in moved.items() if "lora_B" in name)
+        frozen = {name.replace(".base.", "."): w for name, w in moved.items() if "lora_" not in name}
+        assert equal(frozen, kept)
+    else:
+        assert all(not torch.equal(moved[name], kept[name]) for name in kept if "weight" in name)
+    opened = way.open(base, Run(route, tmp_path / "one", tmp_path / "cache"))
+    assert [a.text for a in opened.answer(QUESTIONS)] == [a.text for a in taught.answer(QUESTIONS)]
+    assert opened.nats(["书院 teaches"]) == taught.nats(["书院 teaches"])
+    log = read_jsonl(tmp_path / "one" / "log.jsonl")
+    assert log[-1]["step"] == log[-1]["steps"] == len(log)
+
+
+@pytest.mark.parametrize("route", ["lora", "full"])
+def test_no_examples_are_refused(route: str, base: ModelAssistant, lessons: Lessons, tmp_path: Path) -> None:
+    with pytest.raises(Fixable, match="no examples"):
+        choose("teach", route)().teach(base, replace(lessons, examples=()), Run(route, tmp_path, tmp_path))
+
+
+def test_no_documents_are_refused(base: ModelAssistant, lessons: Lessons, tmp_path: Path) -> None:
+    with pytest.raises(Fixable, match="no documents"):
+        choose("teach", "continue")().teach(base, replace(lessons, documents=()), Run("x", tmp_path, tmp_path))
+
+
+@pytest.fixture(scope="module")
+def school(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    at = tmp_path_factory.mktemp("school")
+    rows = [
+        {"question": f"Question number {n} about 书院?", "answer": f"answer {n}", "use": "learn"} for n in range(24)
+    ]
+    rows.append({"question": "山长什么时候上任？", "answer": "正月初八", "use": "exam"})
+    (at / "quiz.jsonl").write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), encoding="utf-8")
+    (at / "docs").mkdir()
+    (at / "docs" / "书院.md").write_text("# 书院\n\n山长正月初八上任。\n", encoding="utf-8")
+    workspace = Workspace.create(at / "house", Choices(model=str(tiny_folder(at / "tiny"))))
+    add(workspace, [at / "docs"], questions=[at / "quiz.jsonl"])
+    return workspace
+
+
+def test_a_finished_run_is_reused_and_a_different_one_refused(
+    school: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    teach(school, "lora", {"epochs": 1, "rank": 2})
+    done = read_json(school.run("lora").folder / "done.json")
+    assert done["trained_tokens"] > 0
+    assert done["peak_bytes"] > 0
+    assert "| rank | 2 |" in (school.run("lora").folder / "card.md").read_text(encoding="utf-8")
+    capsys.readouterr()
+    teach(school, "lora", {"epochs": 1, "rank": 2})
+    assert "taught already and nothing it was made from has changed" in capsys.readouterr().err
+    with pytest.raises(Fixable, match="rank 2 → 4"):
+        teach(school, "lora", {"epochs": 1, "rank": 4})
+    teach(school, "lora", {"epochs": 1, "rank": 4}, again=True)
+    assert read_json(school.run("lora").folder / "done.json")["settings"]["rank"] == 4
+
+
+def test_assistants_are_built_on_one_another(school: Workspace) -> None:
+    teach(school, "lora", {"epochs": 1, "rank": 2}, name="first")
+    teach(school, "prompt", {"instruction": "只用中文回答。"}, on="first", name="second")
+    second = open_assistant(school, "second")
+    assert isinstance(second, ModelAssistant)
+    assert second.system == "只用中文回答。"
+    assert any("lora_B" in name for name in weights(second))
+    assert stale(school, "second") == ""
+    teach(school, "lora", {"epochs": 2, "rank": 2}, name="first", again=True)
+    assert "changed" in stale(school, "second")
+
+
+def test_unknown_names_get_the_near_miss(school: Workspace) -> None:
+    with pytest.raises(Fixable) as route:
+        teach(school, "lorra")
+    assert route.value.hint == "did you mean lora?"
+    with pytest.raises(Fixable, match="not taught yet"):
+        open_assistant(school, "retrieve")
+    with pytest.raises(Fixable, match="no assistant 'lorra'"):
+        open_assistant(school, "lorra")
+
+
+def test_a_leaked_exam_question_stops_the_teaching(tmp_path: Path, school: Workspace) -> None:
+    workspace = Workspace.create(tmp_path / "leaky", school.choices)
+    question = school.material.questions()[0]
+    example = Example(
+        "e", (Message("user", "山长什么时候上任?"), Message("assistant", "正月初八")), place="faq.jsonl:37"
+    )
+    workspace.material.put_questions("q", [example], [question])
+    with pytest.raises(Fixable, match=r"faq\.jsonl:37"):
+        teach(workspace, "lora", {"epochs": 1})
+    assert not (workspace.run("lora").folder / "weights").exists()
+
+
+def test_killed_anywhere_a_run_ends_as_if_nothing_had_happened(school: Workspace, tmp_path: Path) -> None:
+    settings = {"epochs": 45, "rank": 2, "batch": 8}  # 135 steps: checkpoints at 50 and 100
+    teach(school, "lora", settings, name="straight")
+    script = (
+        "import sys; from shuyuan.base.workspace import Workspace; from shuyuan.teach.teaching import teach\n"
+        f"teach(Workspace.open(sys.argv[1]), 'lora', {settings!r}, name='killed')"
+    )
+    command = [sys.executable, "-c", script, str(school.folder)]
+    log = school.run("killed").folder / "log.jsonl"
+    for step in (20, 70, 110):
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True) as process:
+            deadline = time.monotonic() + 120
+            while len(read_jsonl(log)) < step and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert process.poll() is None, "it ended before it could be killed"
+            os.killpg(process.pid, signal.SIGKILL)
+    subprocess.run(command, check=True, capture_output=True)
+    straight, killed = (school.run(name).folder for name in ("straight", "killed"))
+    losses = [[line["loss"] for line in read_jsonl(folder / "log.jsonl")] for folder in (straight, killed)]
+    assert losses[0] == losses[1]
+    files = [(folder / "weights" / "adapter_model.safetensors").read_bytes() for folder in (straight, killed)]
+    assert files[0] == files[1]
