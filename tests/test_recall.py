@@ -296,6 +296,9 @@ def test_sentences_cover_all_that_is_no_blank(text: str) -> None:
         ("默认显示几段资料？", "四段", "默认显示四段资料。"),
         ("阈值从哪里来？", "阈值是每个资料库自己学出来的", "阈值由每个资料库自己学出来。"),
         ("默认显示四段资料吗？", "是的。", "默认显示四段资料。"),
+        ("默认显示几段资料？", "4 段", "默认显示四段资料。"),
+        ("How many small matrices does LoRA train?", "2", "LoRA trains two small matrices."),
+        ("Does LoRA train small or large matrices?", "small", "LoRA trains two small matrices."),
     ],
 )
 def test_support_is_the_sentence_that_says_it(question: str, answer: str, quote: str) -> None:
@@ -314,6 +317,9 @@ def test_support_is_the_sentence_that_says_it(question: str, answer: str, quote:
         ("Who wrote the guide?", "Professor Zhang of Tsinghua wrote it."),
         ("学习率是多少？", "学习率是 3e-4。"),
         ("书院在哪里？", "书院位于湖南长沙岳麓山。"),
+        ("What does LoRA train in the network?", "LoRA trains in the network."),  # says nothing new
+        ("What is the default rank of lora-7b?", "16"),  # a name that the passage does not hold
+        ("What is the learning rate?", "The learning rate is 2e-4."),
     ],
 )
 def test_what_the_passages_do_not_hold_has_no_support(question: str, answer: str) -> None:

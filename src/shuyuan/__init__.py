@@ -14,9 +14,14 @@ print(shuyuan.exam(house, ["bare", "retrieve"]))
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# Read by OpenMP when torch is first imported. Its threads spin while they wait for each other, and as soon as another
+# program wants a core, one answer of 17 tokens took 39 s instead of 3.4 s (LOG.md).
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from shuyuan.base.errors import Fixable as Fixable

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from shuyuan.base.records import Citation, Passage
 from shuyuan.measure.text import contains, norm_v1, tokens
 from shuyuan.read.language import language
+from shuyuan.store.contract import normal
 from shuyuan.store.words import terms
 
 _BREAK = re.compile(r"(?<=[。！？])[”」』）]*\s*|(?<=[.!?])[\"')\]]*\s+|\s*\n\s*")
 _MOST = 3  # sentences cited for one answer
 _WORTH = 0.25  # share of the answer that a further sentence must add
-_STEM = 6  # letters of an English word that are compared: trained, training
+_STEM = 6  # letters of an English word that are compared, without its ending: train, trains, trained, training
+_ENDING = re.compile(r"(?<=...)(?:ing|ed|es|s|e)$")
 _ENGLISH_STOP = """
 a an and are as at be been by can do does for from had has have how if in into is it its may no not of on or so that the
 their then there these this to was were what when where which who why will with yes you your
@@ -23,7 +25,13 @@ _STOP = frozenset(_ENGLISH_STOP.split())
 _BARE = frozenset({"yes", "no", "是", "是的", "不是", "否", "对", "不对", "可以", "不可以", "能", "不能", "会", "不会"})
 _LATIN = re.compile(r"[A-Za-z0-9]\S*", re.ASCII)
 _CODE = re.compile(r"\b\w*(?:\d|[A-Z]{2}|[a-z][A-Z])\w*", re.ASCII)
-_NUMBER = re.compile(r"\d+(?:\.\d+)*")
+_NAME = re.compile(r"\b(?=[a-z.-]*\d)(?=[\d.-]*[a-z])[a-z\d]+(?:[.-][a-z\d]+)*", re.ASCII)  # qwen2.5-0.5b, bf16
+_NUMBER = re.compile(r"\d+(?:\.\d+)*(?:e[+-]?\d+)?")
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_ENGLISH_DIGITS = "zero one two three four five six seven eight nine ten eleven twelve".split()  # noqa: SIM905
+_WRITTEN = {word: str(value) for value, word in enumerate(_ENGLISH_DIGITS)} | {
+    sign: str(value) for value, sign in enumerate("零一二三四五六七八九十")
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +54,31 @@ def sentences(text: str) -> Iterator[tuple[int, int]]:
 
 
 def key_terms(text: str) -> frozenset[str]:
-    """The terms that carry a text's meaning: words without stop words, cut to their stem; pairs of CJK characters."""
+    """The terms that carry a text's meaning: words without stop words, cut to their stem; pairs of CJK characters.
+
+    Small numbers written out count as digits too: `five` and `五` are `5`.
+    """
     found = terms(text)
     pairs = {term for term in found if len(term) == 2 and not term.isascii()}
-    words = {term[:_STEM] if term.isalpha() else term for term in found if term.isascii() and term not in _STOP}
-    return frozenset(pairs | words) or frozenset(found)
+    words = {
+        _ENDING.sub("", term)[:_STEM] if term.isalpha() else term
+        for term in found
+        if term.isascii() and term not in _STOP
+    }
+    digits = {_WRITTEN[term] for term in found if term in _WRITTEN}
+    return frozenset(pairs | words | digits) or frozenset(found)
 
 
 def support(question: str, answer: str, passages: Sequence[Passage]) -> Support:
     """The sentences, best first, that hold what `answer` adds to `question`.
 
     A sentence that holds the whole answer word for word counts fully; others by the key terms they share with it. Of
-    equal ones, the one nearer to the question is cited, then the one in the better passage. An answer with a number
-    that none of its passages holds has no support. A bare yes or no is held against the question's own terms; of an
-    answer in another language than the passages, only what is not translated counts: codes, numbers, Latin names.
+    equal ones, the one nearer to the question is cited, then the one in the better passage. There is no support from a
+    passage that lacks a name with digits which the question asks about (`qwen2.5-0.5b`), nor for an answer with a
+    number that the cited passages lack.
     """
+    names = _NAME.findall(_plain(question))
+    passages = [passage for passage in passages if all(name in _plain(passage.searchable) for name in names)]
     wanted, asked = _wanted(question, answer, passages), key_terms(question)
     whole = tokens(answer)
     found = []
@@ -74,27 +92,39 @@ def support(question: str, answer: str, passages: Sequence[Passage]) -> Support:
     cited: list[Citation] = []
     covered: frozenset[str] = frozenset()
     for _, _, _, _, covers, citation in found:
-        enough = max(1.0, _WORTH * len(wanted))
-        if len(covers - covered) >= enough and len(cited) < _MOST:
+        if len(covers - covered) >= max(1.0, _WORTH * len(wanted)) and len(cited) < _MOST:
             cited.append(citation)
             covered |= covers
-    texts = " ".join(passage.searchable for passage in passages if passage.id in {c.passage_id for c in cited})
-    if not set(_NUMBER.findall(answer)) <= set(_NUMBER.findall(texts + question)):
+    texts = [passage.searchable for passage in passages if passage.id in {one.passage_id for one in cited}]
+    if not cited or not _numbers(answer) <= _numbers("\n".join([question, *texts])):
         return Support(0.0, ())
-    return Support(len(covered) / len(wanted) if wanted else 0.0, tuple(cited))
+    return Support(len(covered) / len(wanted), tuple(cited))
 
 
 def _wanted(question: str, answer: str, passages: Sequence[Passage]) -> frozenset[str]:
-    """The key terms that the passages must hold for the answer to stand."""
-    asked = key_terms(question)
+    """The key terms that the passages must hold for the answer to stand.
+
+    They are what the answer adds to the question; all of it when it only picks a part of the question (this or that?),
+    and nothing when it just repeats the question. A bare yes or no is held against the question's own terms. Of an
+    answer in another language than the passages, only what is not translated counts: codes, numbers, Latin names.
+    """
+    asked, spoken = key_terms(question), language(answer)
     if norm_v1(answer) in _BARE:
         return asked
-    spoken = language(answer)
     if all(language(passage.text) != spoken for passage in passages):
-        kept = (_CODE if spoken == "en" else _LATIN).findall(answer)
-        return key_terms(" ".join(kept)) - asked
+        answer = " ".join((_CODE if spoken == "en" else _LATIN).findall(answer))
     said = key_terms(answer)
-    return said - asked or said
+    picks = len(said) <= len(asked) / 2
+    return said - asked or (said if picks else frozenset())
+
+
+def _numbers(text: str) -> set[str]:
+    written = {_WRITTEN[term] for term in terms(text) if term in _WRITTEN}
+    return written.union(_NUMBER.findall(_THOUSANDS.sub("", _plain(text))))
+
+
+def _plain(text: str) -> str:
+    return normal(text).casefold()
 
 
 def _citation(passage: Passage, start: int, end: int) -> Citation:
