@@ -39,10 +39,10 @@ def parse(*line: str) -> dict[str, object]:
 def test_flags() -> None:
     assert parse("here") == {"place": "here"}
     line = "here --rank 8 --rate .25 --quick --mode chat --words 书 院 --limit 0 --with lora"
-    sample = Sample.read(parse(*line.split()))
+    sample = Sample.of(parse(*line.split()))
     expected = {"rank": 8, "rate": 0.25, "quick": True, "mode": "chat", "words": ("书", "院"), "limit": 0}
     assert sample == Sample(place="here", **expected, with_="lora")  # type: ignore[arg-type]
-    assert Sample.read(parse("here", "--no-quick")).quick is False
+    assert Sample.of(parse("here", "--no-quick")).quick is False
     with pytest.raises(argparse.ArgumentError):
         parse("here", "--mode", "sing")
 
@@ -59,7 +59,7 @@ def test_flags() -> None:
 )
 def test_bad_settings_are_fixable(given: dict[str, object], said: str) -> None:
     with pytest.raises(Fixable) as refused:
-        Sample.read({"place": "x", **given}, "settings.toml")
+        Sample.of({"place": "x", **given}, "settings.toml")
     assert said in str(refused.value)
     assert refused.value.place == "settings.toml"
 

@@ -83,8 +83,8 @@ def test_examples_are_understood(command: str) -> None:
         parsed, unknown = parser.parse_known_intermixed_args(rest)
         assert unknown == [], line
         if "--help" not in words:
-            kind.read(given_flags(parsed, kind))
-            assert way is None or way.read(given_flags(parsed, way))
+            kind.of(given_flags(parsed, kind))
+            assert way is None or way.of(given_flags(parsed, way))
 
 
 @pytest.mark.parametrize("route", sorted(shelf.choices("teach")))

@@ -12,6 +12,7 @@ import pytest
 from shuyuan.base.errors import Fixable
 from shuyuan.base.files import append_jsonl, read_json, read_jsonl
 from shuyuan.base.material import File
+from shuyuan.base.progress import width_of
 from shuyuan.base.records import Answer, Citation, Conversation, Document, Example, Message, Passage, Question
 from shuyuan.base.shelf import choices, choose
 from shuyuan.base.workspace import Workspace
@@ -23,7 +24,7 @@ from shuyuan.examine.relevance import relevant_passages
 from shuyuan.examine.report import disagreements, html, markdown
 from shuyuan.examine.results import BITS, MAIN, Exam, read_exam
 from shuyuan.examine.sitting import Candidate, Cost, sit
-from shuyuan.examine.tables import table, width
+from shuyuan.examine.tables import table
 from shuyuan.examine.unanswerable import Unanswerable
 
 PAPERS = (Knowledge(k=2), Unanswerable(), Forgetting(items=8))
@@ -314,9 +315,9 @@ def test_the_table_aligns_wide_characters(workspace: Workspace) -> None:
     assistants = [*people(), LooksUp("检索加微调", questions(), range(20))]
     for language in ("en", "zh"):
         lines = table(held(workspace, assistants, "wide"), language).split("\n\n")[0].splitlines()
-        assert len({width(line) for line in lines}) == 1
-    assert width("检索ab") == 6
-    assert width("e\u0301") == 1
+        assert len({width_of(line) for line in lines}) == 1
+    assert width_of("检索ab") == 6
+    assert width_of("e\u0301") == 1
 
 
 def test_a_log_cut_inside_a_character_is_mended(tmp_path: Path) -> None:

@@ -64,13 +64,13 @@ def embedder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
-    return Run("retrieve", tmp_path / "runs" / "retrieve", tmp_path / "cache")
+def run(tmp_path: Path, embedder: str) -> Run:
+    return Run("retrieve", tmp_path / "runs" / "retrieve", tmp_path / "cache", embedder=embedder)
 
 
 @pytest.mark.parametrize("store", ["lance", "memory"])
-def test_taught_and_opened_answer_alike(embedder: str, run: Run, store: str) -> None:
-    inner, way = Nine(), Retrieve(embedder=embedder, store=store, threshold=-1.0, word_weight=0.9, passages=2)
+def test_taught_and_opened_answer_alike(run: Run, store: str) -> None:
+    inner, way = Nine(), Retrieve(store=store, threshold=-1.0, word_weight=0.9, passages=2)
     taught = way.teach(inner, Lessons(passages=PASSAGES), run)
     (answer,) = taught.answer([ask("How long does clay dry?")])
     assert taught.name == "retrieve"
@@ -81,15 +81,15 @@ def test_taught_and_opened_answer_alike(embedder: str, run: Run, store: str) -> 
     assert way.open(inner, run).answer([ask("How long does clay dry?")])[0].citations == answer.citations
 
 
-def test_what_is_not_in_the_library_is_refused(embedder: str, run: Run) -> None:
-    way = Retrieve(embedder=embedder, store="memory", threshold=-1.0)
+def test_what_is_not_in_the_library_is_refused(run: Run) -> None:
+    way = Retrieve(store="memory", threshold=-1.0)
     lessons = Lessons(passages=tuple(p for p in PASSAGES if p.source != "c.md"))
     (answer,) = way.teach(Nine(), lessons, run).answer([ask("How long does clay dry?")])
     assert answer.refused
 
 
-def test_forgotten_documents_are_no_longer_found(embedder: str, run: Run) -> None:
-    way = Retrieve(embedder=embedder, store="memory", threshold=-1.0)
+def test_forgotten_documents_are_no_longer_found(run: Run) -> None:
+    way = Retrieve(store="memory", threshold=-1.0)
     way.teach(Nine(), Lessons(passages=PASSAGES), run)
     taught = way.teach(Nine(), Lessons(passages=PASSAGES[:2]), run)
     assert isinstance(taught, GroundedAssistant)
@@ -101,9 +101,9 @@ def test_no_passages_are_refused(run: Run) -> None:
         Retrieve().teach(Nine(), Lessons(), run)
 
 
-def test_nothing_to_open_is_said(embedder: str, run: Run) -> None:
+def test_nothing_to_open_is_said(run: Run) -> None:
     with pytest.raises(Fixable, match="no finished library"):
-        Retrieve(embedder=embedder).open(Nine(), run)
+        Retrieve().open(Nine(), run)
 
 
 def test_shared_settings_are_the_same_everywhere() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
@@ -36,6 +37,11 @@ def human_bytes(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+def width_of(text: str) -> int:
+    """Columns of a terminal that a text takes: two for East Asian wide characters, none for combining marks."""
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 class Bar:
@@ -81,7 +87,8 @@ class Bar:
         left = ""
         if fresh > 0 and share < 1:
             left = f", {human_seconds((self._drawn - self._began) / fresh * (self.total - self.done))} left"
-        amount = f"{self._amount(self.done)} of {self._amount(self.total)}"
+        done = f"{self.done:,.0f}" if self.unit != "B" else human_bytes(self.done)
+        amount = f"{done} of {self._amount(self.total)}"
         note = f" · {self.note}" if self.note else ""
         if self._live:
             full = round(share * _BAR)

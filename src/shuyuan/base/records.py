@@ -199,9 +199,11 @@ class Run:
     """Where one teaching keeps what a person can read: settings, log, checkpoints, weights, scores, card.
 
     `cache` is the workspace's own folder for what can be made again (embeddings); workspaces never share it.
+    `embedder` is the workspace's model that places texts for search.
     """
 
     name: str
     folder: Path
     cache: Path
     seed: int = 0
+    embedder: str = "multilingual-e5-small"

@@ -24,7 +24,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=False)
 
     @classmethod
-    def read(cls, given: Mapping[str, Any], place: str = "") -> Self:
+    def of(cls, given: Mapping[str, Any], place: str = "") -> Self:
         """Build from plain values; an unknown name or a value out of bounds is a `Fixable` that says which."""
         for name in given:
             if name not in cls.model_fields:

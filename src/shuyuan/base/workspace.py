@@ -75,7 +75,7 @@ class Workspace:
             given = tomllib.loads(file.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise Fixable(f"not valid TOML: {error}", "correct the file", file) from None
-        return cls(folder, Choices.read(given, str(file)))
+        return cls(folder, Choices.of(given, str(file)))
 
     @cached_property
     def material(self) -> Material:
@@ -84,7 +84,9 @@ class Workspace:
 
     def run(self, name: str, seed: int = 0) -> Run:
         """The run of a name, whether or not it exists yet."""
-        return Run(name, inside(self.folder / "runs", _checked(name)), self.folder / "cache", seed)
+        return Run(
+            name, inside(self.folder / "runs", _checked(name)), self.folder / "cache", seed, self.choices.embedder
+        )
 
     def runs(self) -> list[str]:
         """The names of the assistants that were taught here, oldest first."""

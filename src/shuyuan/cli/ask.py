@@ -39,7 +39,7 @@ shuyuan ask "What is a token?" --mode chat     may go beyond the library, and sa
         name = self.with_ or default_assistant(workspace)
         assistant = open_assistant(workspace, name)
         if self.mode:
-            _set_mode(assistant, self.mode)
+            assistant = _in_mode(assistant, self.mode)
         (answer,) = assistant.answer([conversation(self.question)])
         if why := stale(workspace, name):
             say(f"{name} may be out of date: {why}")
@@ -48,14 +48,14 @@ shuyuan ask "What is a token?" --mode chat     may go beyond the library, and sa
         return 0
 
 
-def _set_mode(assistant: Assistant, mode: str) -> None:
+def _in_mode(assistant: Assistant, mode: str) -> Assistant:
     from shuyuan.recall.grounded import GroundedAssistant
 
     if not isinstance(assistant, GroundedAssistant):
         raise Fixable(
             f"'{assistant.name}' has no library, so it has no mode", "ask --with one that was taught retrieve"
         )
-    assistant.ground = assistant.ground.model_copy(update={"mode": mode})
+    return assistant.in_mode(mode)
 
 
 def _cited(workspace: Workspace, citation: Citation) -> dict[str, Any]:

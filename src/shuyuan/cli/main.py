@@ -114,10 +114,10 @@ def _run(argv: list[str]) -> int:
         parsed = _parse(parser, rest)
         from shuyuan.base.settings import given_flags
 
-        command = kind.read(given_flags(parsed, kind))
+        command = kind.of(given_flags(parsed, kind))
         settings = given_flags(parsed, way) if way else {}
         if way:
-            way.read(settings)
+            way.of(settings)
     except Fixable as wrong:
         raise Usage(wrong.what, wrong.hint, wrong.place) from wrong
     from shuyuan.cli.shell import Desk

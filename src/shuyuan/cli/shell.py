@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel
 
 from shuyuan.base.errors import Fixable, near_miss
+from shuyuan.base.progress import width_of
 from shuyuan.base.settings import Settings
 from shuyuan.base.workspace import Workspace
 
@@ -63,15 +63,11 @@ class Command(Settings):
 def table(rows: Sequence[Sequence[object]], headers: Sequence[str]) -> str:
     """Rows in aligned columns; a Chinese character takes two places, as it does on a terminal."""
     cells = [[str(cell) for cell in row] for row in (headers, *rows)]
-    widths = [max(_width(row[column]) for row in cells) for column in range(len(headers))]
+    widths = [max(width_of(row[column]) for row in cells) for column in range(len(headers))]
     return "\n".join(
-        "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
+        "  ".join(cell + " " * (width - width_of(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in cells
     )
-
-
-def _width(text: str) -> int:
-    return sum(2 if unicodedata.east_asian_width(mark) in "WF" else 1 for mark in text)
 
 
 def _plain(value: object) -> object:

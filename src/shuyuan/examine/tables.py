@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from shuyuan.base.progress import width_of
 from shuyuan.base.records import Score
 from shuyuan.examine.results import BITS, MAIN, Exam, Sheet
 from shuyuan.examine.statistics import LEVEL
@@ -68,9 +68,9 @@ def table(exam: Exam, language: str = "en") -> str:
     chosen = [column for column in columns() if column.short]
     heads = [[plain("assistant", language), *(_short_head(column, exam, language) for column in chosen)]]
     rows = [[sheet.name, *(_cell(column, sheet) for column in chosen)] for sheet in exam.sheets]
-    widths = [max(map(width, cells)) for cells in zip(*heads, *rows, strict=True)]
+    widths = [max(map(width_of, cells)) for cells in zip(*heads, *rows, strict=True)]
     lines = [_line(row, widths) for row in heads + rows]
-    lines.insert(1, "─" * width(lines[0]))
+    lines.insert(1, "─" * width_of(lines[0]))
     return "\n".join([*lines, "", *verdict_lines(exam, language)])
 
 
@@ -184,13 +184,6 @@ def span_of(low: float | None, high: float | None, cell: Callable[[float], str])
     return f"{cell(low)}{'..' if cell is not percent else '–'}{cell(high)}"
 
 
-def width(text: str) -> int:
-    """Columns of a terminal that a text takes: two for East Asian wide characters, none for marks."""
-    return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
-    )
-
-
 def _short_head(column: Column, exam: Exam, language: str) -> str:
     ambiguous = column.head in ("precision", "recall", "minutes")
     prefix = {"g_refusal": ("refusal ", "拒答"), "g_teach": ("teaching ", "教学")}
@@ -208,6 +201,6 @@ def _cell(column: Column, sheet: Sheet) -> str:
 
 def _line(cells: list[str], widths: list[int]) -> str:
     first, *rest = zip(cells, widths, strict=True)
-    padded = [first[0] + " " * (first[1] - width(first[0]))]
-    padded += [" " * (size - width(cell)) + cell for cell, size in rest]
+    padded = [first[0] + " " * (first[1] - width_of(first[0]))]
+    padded += [" " * (size - width_of(cell)) + cell for cell, size in rest]
     return "  ".join(padded).rstrip()

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from shuyuan.base.errors import Fixable
-from shuyuan.base.files import read_json
+from shuyuan.base.files import fingerprint, read_json
 from shuyuan.load.model import best_device, compute_dtype, open_tokenizer
 from shuyuan.load.pulling import pull, read_manifest
 from shuyuan.load.quiet import quiet
@@ -97,8 +97,13 @@ def open_embedder(name_or_path: str, dtype: torch.dtype | None = None) -> Embedd
                 f"the embedder cannot be opened: {reason}", "check that the folder is whole", folder
             ) from error
         tokenizer = open_tokenizer(folder)
-    name = str(read_manifest(folder).get("name") or folder.name)
+    name = str(read_manifest(folder).get("name") or f"{folder.name}-{_weights_mark(folder)}")
     return Embedder(name, net.to(best_device()).eval(), tokenizer, folder)
+
+
+def _weights_mark(folder: Path) -> str:
+    """Tells an own embedder's vectors from those of other weights that once lay in a folder of the same name."""
+    return fingerprint([(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(folder.glob("*.safetensors"))])
 
 
 def _prompts(folder: Path) -> dict[str, str]:

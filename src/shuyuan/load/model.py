@@ -75,7 +75,13 @@ def open_model(name_or_path: str, dtype: torch.dtype | None = None) -> Model:
             )
         except (ValueError, OSError, RuntimeError, KeyError) as error:
             raise _unopened(folder, "language model", error) from error
+    # The last positions of a batch are a slice of memory; torch would multiply each row with a copy of the whole head.
+    net.get_output_embeddings().register_forward_pre_hook(_contiguous)
     return Model(name, net.to(best_device()).eval(), tokenizer, folder)
+
+
+def _contiguous(_: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    return tuple(tensor.contiguous() for tensor in given)
 
 
 def open_tokenizer(folder: Path) -> Any:

@@ -179,7 +179,7 @@ def _fetched(entry: Entry, downloads: Path) -> tuple[Path, str]:
     for given in entry.sources:
         settings = {key: value for key, value in given.items() if key != "from"}
         try:
-            return choose("load", given["from"]).read(settings).fetch(entry.wanted, downloads), given["from"]
+            return choose("load", given["from"]).of(settings).fetch(entry.wanted, downloads), given["from"]
         except SourceFailed as error:
             failures.append(f"{given['from']}: {error.what}" + (f" ({error.place})" if error.place else ""))
             say(failures[-1])

@@ -38,7 +38,7 @@ class Docx(Format):
         """A zip archive or an old Office file; `read` looks further and says what it really is."""
         return head.startswith((b"PK\x03\x04", _OLD_OFFICE))
 
-    def read(self, path: Path, source: str) -> Document:  # type: ignore[override]
+    def read(self, path: Path, source: str) -> Document:
         """Read one document. Archives that would unpack without end, and XML that defines entities, are refused."""
         import mammoth
 

@@ -32,7 +32,7 @@ class Format(Settings):
         """Whether a file whose first 4,096 bytes are `head` is certainly of this format, whatever its name."""
         return False
 
-    def read(self, path: Path, source: str) -> Document:  # type: ignore[override]
+    def read(self, path: Path, source: str) -> Document:
         """Read one file into a document called `source`; what cannot be read is a `Fixable` naming file and place."""
         raise NotImplementedError
 

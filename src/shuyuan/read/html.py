@@ -35,7 +35,7 @@ class Html(Format):
         """An HTML page says so in its first tag."""
         return bool(_BEGINS.match(head))
 
-    def read(self, path: Path, source: str) -> Document:  # type: ignore[override]
+    def read(self, path: Path, source: str) -> Document:
         """Read the main content of one page: `<main>` or `<article>` where there is one, else the body."""
         data = load(path)
         text, headings, title = to_markdown(_decoded(data, path), path)

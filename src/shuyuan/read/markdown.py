@@ -27,7 +27,7 @@ class Markdown(Format):
 
     suffixes: ClassVar[tuple[str, ...]] = (".md", ".markdown", ".mdown", ".mkd")
 
-    def read(self, path: Path, source: str) -> Document:  # type: ignore[override]
+    def read(self, path: Path, source: str) -> Document:
         """Read one Markdown file; its text is kept as it is, without the front matter."""
         data = load(path)
         text, title = without_front_matter(decode(data, path))

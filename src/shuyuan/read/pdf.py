@@ -27,7 +27,7 @@ class Pdf(Format):
         """A PDF says so in its first kilobyte."""
         return b"%PDF-" in head[:1024]
 
-    def read(self, path: Path, source: str) -> Document:  # type: ignore[override]
+    def read(self, path: Path, source: str) -> Document:
         """Read all pages. A broken file, one with a password and one of pictures only are each a `Fixable`."""
         import pypdfium2
 

@@ -15,7 +15,7 @@ class Text(Format):
 
     suffixes: ClassVar[tuple[str, ...]] = (".txt", ".text", ".rst", ".adoc", ".org", ".tex")
 
-    def read(self, path: Path, source: str) -> Document:  # type: ignore[override]
+    def read(self, path: Path, source: str) -> Document:
         """Read one text file; bytes that are not text are a `Fixable` naming the line."""
         data = load(path)
         return make_document(path, source, data, decode(data, path))

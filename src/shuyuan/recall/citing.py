@@ -28,9 +28,10 @@ _CODE = re.compile(r"\b\w*(?:\d|[A-Z]{2}|[a-z][A-Z])\w*", re.ASCII)
 _NAME = re.compile(r"\b(?=[a-z.-]*\d)(?=[\d.-]*[a-z])[a-z\d]+(?:[.-][a-z\d]+)*", re.ASCII)  # qwen2.5-0.5b, bf16
 _NUMBER = re.compile(r"\d+(?:\.\d+)*(?:e[+-]?\d+)?")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-_ENGLISH_DIGITS = "zero one two three four five six seven eight nine ten eleven twelve".split()  # noqa: SIM905
-_WRITTEN = {word: str(value) for value, word in enumerate(_ENGLISH_DIGITS)} | {
-    sign: str(value) for value, sign in enumerate("零一二三四五六七八九十")
+_ENGLISH_COUNTS = "two three four five six seven eight nine ten"
+# From two on: "one" and "一" mostly count nothing.
+_WRITTEN = {word: str(value) for value, word in enumerate(_ENGLISH_COUNTS.split(), 2)} | {
+    sign: str(value) for value, sign in enumerate("二三四五六七八九十", 2)
 }
 
 

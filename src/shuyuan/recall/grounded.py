@@ -33,6 +33,11 @@ class GroundedAssistant:
         self._name, self._inner = name, inner
         self.library, self.ground = library, ground or Ground()
 
+    def in_mode(self, mode: str) -> GroundedAssistant:
+        """The same assistant in another mode, `query` or `chat`."""
+        ground = Ground.of({**self.ground.model_dump(), "mode": mode})
+        return GroundedAssistant(self._name, self._inner, self.library, ground)
+
     @property
     def name(self) -> str:
         """The name it has in its workspace."""

@@ -62,7 +62,7 @@ def teach_all_weights(base: Model, plan: Plan, run: Run) -> None:
     net = copy.deepcopy(base.net)
     fit(net, dict(net.named_parameters()), Supervised(), plan)
     with whole_folder(run.folder / "weights") as aside:
-        net.save_pretrained(aside)  # type: ignore[operator]
+        net.save_pretrained(aside)
         base.tokenizer.save_pretrained(aside)
 
 

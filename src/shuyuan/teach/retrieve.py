@@ -37,7 +37,6 @@ class Retrieve(Settings):
         float, Field(ge=0, le=1, description="share of the ranking by words; the rest goes to the ranking by meaning")
     ] = 0.3
     depth: Annotated[int, Field(ge=1, le=1000, description="passages that each of the two rankings gives")] = 50
-    embedder: Annotated[str, Field(description="model that places texts for search")] = "multilingual-e5-small"
     store: Annotated[str, Field(description="where vectors and words are kept: lance or memory")] = "lance"
 
     def teach(self, assistant: Assistant, lessons: Lessons, run: Run) -> Assistant:
@@ -52,7 +51,7 @@ class Retrieve(Settings):
         library = Library.build(
             run.folder / "library",
             lessons.passages,
-            open_embedder(self.embedder),
+            open_embedder(run.embedder),
             run.cache,
             store=self.store,
             fuse=self._fuse(),
@@ -63,7 +62,7 @@ class Retrieve(Settings):
         """Put the library that was built in `run.folder/library` in front of `assistant`."""
         from shuyuan.load.embedder import open_embedder
 
-        library = Library.open(run.folder / "library", open_embedder(self.embedder), self._fuse())
+        library = Library.open(run.folder / "library", open_embedder(run.embedder), self._fuse())
         return GroundedAssistant(run.name, assistant, library, self._ground())
 
     def _fuse(self) -> Fuse:

@@ -43,7 +43,7 @@ def teach(
     """
     from shuyuan.prepare.leak import check_leaks
 
-    way = choose("teach", route).read(settings or {})
+    way = choose("teach", route).of(settings or {})
     name = name or (route if on == BARE else f"{on}+{route}")
     run = workspace.run(name, seed)
     lessons = workspace.material.lessons()
@@ -65,7 +65,7 @@ def teach(
         write_whole(run.folder / SETTINGS, tomli_w.dumps({**plan, "settings": way.model_dump(exclude_none=True)}))
         base = open_assistant(workspace, on)
         with measured() as cost:
-            taught = way.teach(base, lessons, run)
+            taught: Assistant = way.teach(base, lessons, run)
         tokens = sum(line["tokens"] for line in read_jsonl(run.folder / "log.jsonl"))
         record = {**plan, **cost, "trained_tokens": tokens, "finished_at": round(time.time()), "version": __version__}
         write_whole(run.folder / "card.md", _card(workspace, name, record))
@@ -89,7 +89,7 @@ def open_assistant(workspace: Workspace, name: str) -> Assistant:
             raise Fixable(f"'{name}' is not taught yet", f"teach it: shuyuan teach {name}")
         raise Fixable(f"there is no assistant '{name}'", near_miss(name, [BARE, *workspace.runs()]))
     base = open_assistant(workspace, str(done["on"]))
-    way = choose("teach", str(done["route"])).read(done["settings"])
+    way = choose("teach", str(done["route"])).of(done["settings"])
     opened: Assistant = way.open(base, run)
     return opened
 

@@ -1,0 +1,198 @@
+"""Documents nobody here wrote: LibreOffice's help in Chinese and English (5,122 pages) and Debian's reference as a PDF.
+
+Reads, indexes and searches them as a user's own. A query is a page's title, the right answer is the page itself, in the
+same language or in the other one; a page is found when a passage of it is. Two ways of indexing are reported:
+
+- as-shipped: passages with file name and headings in front, as every library here is built. Titles stand in the index.
+- body-only: text alone, without headings and without the title's own words, so that the title must be understood.
+
+    python bench/documents.py FOLDER        # needs apt-get and dpkg-deb; fetches about 25 MB into FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+
+from shuyuan.base.files import write_json
+from shuyuan.base.progress import follow, say
+from shuyuan.base.records import Document, Passage
+from shuyuan.base.workspace import Workspace
+from shuyuan.load.embedder import open_embedder
+from shuyuan.prepare.adding import add
+from shuyuan.read.reading import read_file
+from shuyuan.recall.fuse import Fuse
+from shuyuan.recall.searching import Library
+from shuyuan.teach.cost import measured
+
+RESULTS = Path(__file__).parent / "results"
+LANGUAGES = {"zh": "zh-CN", "en": "en-US"}
+PACKAGES = ("libreoffice-help-zh-cn", "libreoffice-help-en-us", "debian-reference-zh-cn")
+HELP = "usr/share/libreoffice/help"
+PDF = "usr/share/debian-reference/debian-reference.zh-cn.pdf"
+LEGS = {"hybrid": Fuse(), "dense alone": Fuse(word_weight=0.0), "words alone": Fuse(word_weight=1.0)}
+DEPTH = 50  # passages looked at for the first ten pages
+
+
+def main() -> None:
+    """Fetch, read, index, search, write bench/results/documents.{json,md}."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where the packages and the index are kept between runs")
+    parser.add_argument("--queries", type=int, default=0, help="titles asked in each direction (0: all)")
+    given = parser.parse_args()
+    root = fetched(given.folder)
+    record = {"date": date.today().isoformat(), "machine": machine(), "command": f"bench/documents.py {given.folder}"}
+    record["reading"], pages = read_help(given.folder, root)
+    record["pdf"] = read_pdf(root / PDF)
+    for way in ("as-shipped", "body-only"):
+        record[way] = searched(given.folder, pages, way, given.queries)
+        write_json(RESULTS / "documents.json", record)
+    (RESULTS / "documents.md").write_text(drawn(record), encoding="utf-8")
+    say(drawn(record))
+
+
+def fetched(folder: Path) -> Path:
+    """The unpacked packages."""
+    root = folder / "root"
+    for package in PACKAGES:
+        if not list(folder.glob(f"{package}_*.deb")):
+            folder.mkdir(parents=True, exist_ok=True)
+            subprocess.run(["apt-get", "download", package], cwd=folder, check=True)
+        if not (root / package).exists():
+            (deb,) = folder.glob(f"{package}_*.deb")
+            subprocess.run(["dpkg-deb", "-x", deb, root], check=True)
+            (root / package).touch()
+    return root
+
+
+def read_help(folder: Path, root: Path) -> tuple[dict[str, object], dict[str, dict[str, Document]]]:
+    """Add both languages to a workspace; the documents by language and path, and what reading cost."""
+    workspace = Workspace.create(folder / "workspace")
+    with measured() as cost:
+        added = add(workspace, [root / HELP / LANGUAGES[name] for name in LANGUAGES])
+    pages: dict[str, dict[str, Document]] = {}
+    for document in workspace.material.documents():
+        top, _, path = document.source.partition("/")
+        pages.setdefault(next(n for n, folder in LANGUAGES.items() if folder == top), {})[path] = document
+    faults = [f"{file.source}: {file.fault}" for file in workspace.material.files().values() if file.fault]
+    counts = workspace.material.counts()
+    return {"files": str(added.files), "faults": faults, **counts, **cost, "read_now": added.read}, pages
+
+
+def read_pdf(file: Path) -> dict[str, object]:
+    """Debian's reference: pages, headings, and how many of the outline's entries stand in the text where it says."""
+    import pypdfium2
+
+    with measured() as cost:
+        document = read_file(file, file.name)
+    outline = [item.get_title() for item in pypdfium2.PdfDocument(file).get_toc()]
+    titles = {heading.title for heading in document.headings}
+    placed = sum(
+        document.text[h.start :].replace(" ", "").startswith(h.title.replace(" ", "")) for h in document.headings
+    )
+    return {
+        "pages": len(document.pages),
+        "characters": len(document.text),
+        "outline_entries": len(outline),
+        "headings": len(document.headings),
+        "headings_at_their_place": placed,
+        "distinct_titles": len(titles),
+        **cost,
+    }
+
+
+def searched(folder: Path, pages: dict[str, dict[str, Document]], way: str, most: int) -> dict[str, object]:
+    """Recall and MRR of every direction and leg, over titles that are unique in their language."""
+    workspace = Workspace.open(folder / "workspace")
+    by_source: dict[str, list[Passage]] = {}
+    for passage in workspace.material.passages():
+        by_source.setdefault(passage.source, []).append(passage)
+    embedder = open_embedder("multilingual-e5-small")
+    libraries, cost = {}, {}
+    for name, of in pages.items():
+        passages = [shown(p, d, way) for d in of.values() for p in by_source[d.source]]
+        with measured() as spent:
+            libraries[name] = Library.build(
+                folder / f"library-{way}-{name}", [p for p in passages if p.text.strip()], embedder, folder / "cache"
+            )
+        cost[name] = {"passages": len(passages), **spent}
+    found: dict[str, object] = {"index": cost}
+    for asked, asking in pages.items():
+        titles = [d.title for d in asking.values()]
+        unique = [(path, d.title) for path, d in asking.items() if titles.count(d.title) == 1]
+        for held, holding in pages.items():
+            queries = [(path, title) for path, title in unique if path in holding]
+            if most and most < len(queries):
+                chosen = np.random.default_rng(0).choice(len(queries), most, replace=False)
+                queries = [queries[i] for i in sorted(chosen)]
+            legs = {leg: score(libraries[held], fuse, queries, holding) for leg, fuse in LEGS.items()}
+            found[f"{asked}→{held}"] = legs
+    return found
+
+
+def shown(passage: Passage, document: Document, way: str) -> Passage:
+    """A passage as it is indexed; body-only passages lose file name, headings and the title's own words."""
+    if way == "as-shipped":
+        return passage
+    lines = [line for line in passage.text.splitlines() if not line.startswith("#")]
+    return replace(passage, headings=(), source="", text="\n".join(lines).replace(document.title, " "))
+
+
+def score(
+    library: Library, fuse: Fuse, queries: Sequence[tuple[str, str]], held: dict[str, Document]
+) -> dict[str, float]:
+    """Recall at 1, 5 and 10 pages and MRR at 10, with the number of queries and milliseconds a query."""
+    library.fuse = fuse
+    ranks, began = [], time.process_time()
+    batches = [queries[start : start + 50] for start in range(0, len(queries), 50)]
+    for batch in follow(batches, "searching", len(batches), "batches of titles"):
+        for (path, _), hits in zip(batch, library.search_all([title for _, title in batch], DEPTH), strict=True):
+            ids = list(dict.fromkeys(hit.passage.document_id for hit in hits))[:10]
+            ranks.append(ids.index(held[path].id) + 1 if held[path].id in ids else 0)
+    spent = time.process_time() - began
+    place = np.array(ranks)
+    recall = {f"recall@{k}": round(float(((place > 0) & (place <= k)).mean()), 4) for k in (1, 5, 10)}
+    mrr = float(np.where(place > 0, 1 / np.maximum(place, 1), 0).mean())
+    return {**recall, "mrr@10": round(mrr, 4), "n": len(ranks), "cpu_ms_a_query": round(1000 * spent / len(ranks), 1)}
+
+
+def machine() -> str:
+    """Processor and number of cores."""
+    names = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if "model name" in line
+    ]
+    return f"{len(names)} × {names[0]}, {platform.system()}, Python {platform.python_version()}"
+
+
+def drawn(record: dict[str, object]) -> str:
+    """The result as Markdown."""
+    reading, pdf = record["reading"], record["pdf"]
+    lines = [f"# Documents nobody here wrote\n\n{record['date']} · {record['machine']} · `{record['command']}`\n"]
+    lines.append(f"LibreOffice help: {json.dumps(reading, ensure_ascii=False)}\n")
+    lines.append(f"Debian reference (PDF, Chinese): {json.dumps(pdf, ensure_ascii=False)}\n")
+    for way in ("as-shipped", "body-only"):
+        lines.append(f"## {way}\n\nindexing: {json.dumps(record[way]['index'])}\n")
+        lines.append(
+            "| query→page | leg | recall@1 | recall@5 | recall@10 | MRR@10 | n | CPU ms a query |\n|-|-|-|-|-|-|-|-|"
+        )
+        for direction, legs in record[way].items():
+            for leg, row in legs.items() if direction != "index" else ():
+                cells = " | ".join(str(value) for value in row.values())
+                lines.append(f"| {direction} | {leg} | {cells} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
