@@ -189,3 +189,26 @@ def test_killed_anywhere_a_run_ends_as_if_nothing_had_happened(school: Workspace
     assert losses[0] == losses[1]
     files = [(folder / "weights" / "adapter_model.safetensors").read_bytes() for folder in (straight, killed)]
     assert files[0] == files[1]
+
+
+def test_a_full_disk_stops_the_teaching_and_keeps_the_last_checkpoint(school: Workspace) -> None:
+    settings = {"epochs": 20, "rank": 2, "batch": 8}  # 60 steps: a checkpoint at 50
+    script = (
+        "import resource, signal, sys\n"
+        "from shuyuan.base.workspace import Workspace; from shuyuan.teach.teaching import teach\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))\n"
+        f"teach(Workspace.open(sys.argv[1]), 'lora', {settings!r}, name='full-disk')"
+    )
+
+    def limited(size_bytes: int) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", script, str(school.folder), str(size_bytes)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    run = school.run("full-disk")
+    stopped = limited(20_000)  # the log fits, the checkpoint does not
+    assert "the disk is full" in stopped.stderr
+    assert "Traceback" in stopped.stderr  # raised as it is; the command line shows what and hint alone
+    assert list((run.folder / "checkpoints").iterdir()) == []
+    assert limited(1 << 30).returncode == 0
+    assert (run.folder / "weights" / "adapter_model.safetensors").exists()

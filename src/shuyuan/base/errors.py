@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import errno
+import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,14 +40,23 @@ def disk_errors(path: Path) -> Iterator[None]:
     """Turn the operating system's refusal to write into a `Fixable` that says where and what to do."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    except Exception as error:
+        number = _error_number(error)
+        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise Fixable(
                 f"the disk is full: nothing more can be written under {path.parent}",
                 "free some space and run the same command again: what was finished is kept",
             ) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG):
+        if number in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG):
             raise Fixable(
-                f"{path} cannot be written: {error.strerror}", "choose another folder, or change its permissions"
+                f"{path} cannot be written: {os.strerror(number)}", "choose another folder, or change its permissions"
             ) from error
         raise
+
+
+def _error_number(error: Exception) -> int:
+    """The system's error number; libraries written in Rust (safetensors, LanceDB) put it into their message."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    named = re.search(r"\(os error (\d+)\)", str(error))
+    return int(named[1]) if named else 0
