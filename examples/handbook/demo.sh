@@ -33,7 +33,7 @@ run add docs --questions "$questions" --exclude commands.md
 
 step "2. Give the model a library, and ask it"
 run teach retrieve --again
-run ask "Which vector database does Shuyuan use?" --with retrieve
+run ask "What is the exit code after Ctrl-C?" --with retrieve
 run ask "工作区的记录存放在哪种数据库里？" --with retrieve
 
 step "3. The other routes"
