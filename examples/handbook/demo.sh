@@ -6,6 +6,7 @@
 #                             as two cores answer in half an hour
 # QUESTIONS=n  GENERAL=n      how many questions the exam asks on the handbook, and on general knowledge
 # EPOCHS=n                    how often each lesson is seen; empty: as each route advises
+# READINGS=n                  how often the documents are read by the route continue (1; it advises 2)
 #
 # Every step keeps what it finishes: stopped at any point and started again, it goes on from there.
 set -euo pipefail
@@ -40,7 +41,7 @@ step "3. The other routes"
 run teach prompt --again
 run teach lora --again $epochs
 run teach full --again $epochs
-run teach continue --again
+run teach continue --again --epochs "${READINGS:-1}"
 
 step "4. Taught assistants with a library as well"
 run teach retrieve --on lora --name lora+retrieve --again

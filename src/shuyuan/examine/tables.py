@@ -74,12 +74,13 @@ def table(exam: Exam, language: str = "en") -> str:
     return "\n".join([*lines, "", *verdict_lines(exam, language)])
 
 
-def markdown_table(exam: Exam, language: str) -> str:
-    """The full score table in Markdown."""
+def markdown_table(exam: Exam, language: str, short: bool = False) -> str:
+    """The score table in Markdown: every column, or the terminal's."""
+    chosen = [column for column in columns() if column.short or not short]
     heads = [plain("assistant", language)]
-    heads += [f"{plain(c.group, language)}: {head(c, exam, language)}" for c in columns()]
-    lines = [heads, ["---", *("---:" for _ in columns())]]
-    lines += [[sheet.name, *(_cell(column, sheet) for column in columns())] for sheet in exam.sheets]
+    heads += [f"{plain(c.group, language)}: {head(c, exam, language)}" for c in chosen]
+    lines = [heads, ["---", *("---:" for _ in chosen)]]
+    lines += [[sheet.name, *(_cell(column, sheet) for column in chosen)] for sheet in exam.sheets]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
