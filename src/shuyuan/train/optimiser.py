@@ -10,6 +10,7 @@ from torch.optim.adamw import adamw
 
 BETAS = (0.9, 0.95)
 EPSILON = 1e-8
+SLICE = 1 << 24  # weights updated at once: a quarter of a gigabyte of temporaries
 
 
 class AdamW:
@@ -38,32 +39,50 @@ class AdamW:
     def step(self, learning_rate: float, scale: float = 1.0) -> None:
         """One update with every gradient multiplied by `scale`; the gradients are then freed.
 
-        Weight by weight, so that no second copy of all masters or gradients is ever in memory.
+        Slice by slice, so that no second copy of an embedding's master or gradient is ever in memory.
         """
         for name, weight in self.weights.items():
             if weight.grad is None:
                 continue
-            grad, weight.grad = weight.grad.float().mul_(scale), None
-            master = _joined(weight, self._low[name]) if name in self._low else weight.detach()
-            adamw(
-                [master],
-                [grad],
-                [self._mean[name]],
-                [self._square[name]],
-                [],
-                [torch.tensor(float(self.steps), device=weight.device)],
-                fused=True,
-                amsgrad=False,
-                beta1=BETAS[0],
-                beta2=BETAS[1],
-                lr=learning_rate,
-                weight_decay=self.weight_decay if weight.ndim > 1 else 0.0,
-                eps=EPSILON,
-                maximize=False,
-            )
-            if name in self._low:
-                _split(master, weight, self._low[name])
+            decay = self.weight_decay if weight.ndim > 1 else 0.0
+            parts = [weight, weight.grad, self._mean[name], self._square[name]]
+            parts += [self._low[name]] if name in self._low else []
+            for slices in zip(*(torch.split(tensor.detach().view(-1), SLICE) for tensor in parts), strict=True):
+                self._update(*slices, learning_rate=learning_rate, scale=scale, decay=decay)
+            weight.grad = None
         self.steps += 1
+
+    def _update(
+        self,
+        weight: Tensor,
+        grad: Tensor,
+        mean: Tensor,
+        square: Tensor,
+        low: Tensor | None = None,
+        *,
+        learning_rate: float,
+        scale: float,
+        decay: float,
+    ) -> None:
+        master = weight if low is None else _joined(weight, low)
+        adamw(
+            [master],
+            [grad.float() * scale],
+            [mean],
+            [square],
+            [],
+            [torch.tensor(float(self.steps), device=weight.device)],
+            fused=True,
+            amsgrad=False,
+            beta1=BETAS[0],
+            beta2=BETAS[1],
+            lr=learning_rate,
+            weight_decay=decay,
+            eps=EPSILON,
+            maximize=False,
+        )
+        if low is not None:
+            _split(master, weight, low)
 
     def state(self) -> dict[str, Tensor]:
         """Everything an exact resume needs, by name, without the step count."""
