@@ -18,7 +18,7 @@ from shuyuan.train.attention import layout_of
 class Supervised(Settings):
     """Sum of −log p(target) over the learned positions of a packed row, with the output layer run on those only."""
 
-    chunk: Annotated[int, Field(ge=16, le=1 << 16, description="positions whose logits are held at once")] = 512
+    chunk: Annotated[int, Field(ge=16, le=1 << 16, description="positions whose logits are held at once")] = 128
 
     def loss(self, net: torch.nn.Module, row: Row) -> Tensor:
         """The summed loss in nats, a float32 scalar; divide by the batch's targets. `net` is a Hugging Face causal LM.
