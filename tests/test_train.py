@@ -11,12 +11,14 @@ import peft
 import pytest
 import torch
 from tiny import FAMILIES, tiny_net
+from torch.nn.functional import cross_entropy
 
 from shuyuan.base.errors import Fixable
 from shuyuan.base.files import read_jsonl
 from shuyuan.prepare.chat import Encoded
 from shuyuan.prepare.pack import Pack, Row
 from shuyuan.train.adapter import adapter_weights, load_adapter, save_adapter, with_adapter
+from shuyuan.train.head import head_loss
 from shuyuan.train.loop import Fitted, Loss, Plan, fit
 from shuyuan.train.optimiser import AdamW
 from shuyuan.train.supervised import Supervised
@@ -78,6 +80,23 @@ def test_chunks_change_neither_loss_nor_gradients() -> None:
         Supervised(chunk=chunk).loss(net, row).backward()
     for a, b in zip(whole.parameters(), chunked.parameters(), strict=True):
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_the_head_equals_torch_with_a_bias_and_a_last_short_chunk(frozen: bool) -> None:
+    torch.manual_seed(0)
+    hidden = torch.randn(75, 32, requires_grad=True)
+    head = torch.nn.Linear(32, 200).requires_grad_(not frozen)
+    targets = torch.randint(0, 200, (75,))
+    found = []
+    for loss in (head_loss(hidden, head, targets, 16), cross_entropy(head(hidden), targets, reduction="sum")):
+        hidden.grad = head.weight.grad = head.bias.grad = None
+        (loss / 75).backward()
+        found.append((loss.detach(), hidden.grad, head.weight.grad, head.bias.grad))
+    for ours, theirs in zip(*found, strict=True):
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("row_tokens", [64, 128, 4096])

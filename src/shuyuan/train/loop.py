@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -63,12 +64,23 @@ def fit(net: torch.nn.Module, learned: dict[str, Tensor], loss: Loss, plan: Plan
     net.requires_grad_(False)
     for weight in learned.values():
         weight.requires_grad_(True)
-    attention = net.config._attn_implementation  # type: ignore[union-attr]
-    net.set_attn_implementation(PACKED_ATTENTION)  # type: ignore[operator]
-    try:
+    with _prepared(net):
         return _steps(net, AdamW(learned), loss, plan)
+
+
+@contextmanager
+def _prepared(net: torch.nn.Module) -> Iterator[None]:
+    """Packed attention; and where the output layer is the embedding, a lookup adds to the rows it used only."""
+    attention = net.config._attn_implementation  # type: ignore[union-attr]
+    embedding = net.get_input_embeddings()  # type: ignore[operator]
+    head = net.get_output_embeddings()  # type: ignore[operator]
+    net.set_attn_implementation(PACKED_ATTENTION)  # type: ignore[operator]
+    embedding.sparse = head is not None and head.weight is embedding.weight
+    try:
+        yield
     finally:
         net.set_attn_implementation(attention)  # type: ignore[operator]
+        embedding.sparse = False
         net.requires_grad_(False)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -10,7 +12,11 @@ from torch.optim.adamw import adamw
 
 BETAS = (0.9, 0.95)
 EPSILON = 1e-8
-SLICE = 1 << 18  # weights updated at once: few enough to stay in the processor's cache (LOG.md)
+SLICE_CPU = 1 << 18  # weights updated at once by a core: few enough to stay in its cache (LOG.md)
+SLICE_GPU = 1 << 26  # few enough that the float32 copy of a slice is small beside the model
+
+Slice: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None, float]  # weight, grad, mean, square, low, decay
+T = TypeVar("T")
 
 
 class AdamW:
@@ -18,7 +24,7 @@ class AdamW:
 
     An update smaller than 1/256 of a bfloat16 weight would be rounded away, so each such weight has a float32 master.
     The bfloat16 weight is the master's upper half; only the lower half is kept beside it (`low`, int16), which is exact
-    and costs 2 bytes a weight instead of 4.
+    and costs 2 bytes a weight instead of 4. All work is done slice by slice; on a CPU each core has slices of its own.
     """
 
     def __init__(self, weights: Mapping[str, Tensor], weight_decay: float = 0.0) -> None:
@@ -28,61 +34,80 @@ class AdamW:
         self._low = {n: torch.zeros_like(w, dtype=torch.int16) for n, w in weights.items() if w.dtype == torch.bfloat16}
         self._mean = {n: torch.zeros_like(w, dtype=torch.float32) for n, w in weights.items()}
         self._square = {n: torch.zeros_like(w, dtype=torch.float32) for n, w in weights.items()}
+        self._size = SLICE_CPU if all(w.device.type == "cpu" for w in weights.values()) else SLICE_GPU
 
     def gradient_norm(self) -> Tensor:
         """The Euclidean norm over all gradients, a float32 scalar."""
         grads = [w.grad for w in self.weights.values() if w.grad is not None]
-        norms = torch.stack([torch.linalg.vector_norm(g, dtype=torch.float32) for g in grads])
+        slices = list(enumerate(part for grad in grads for part in self._slices(grad)))
+        norms = torch.empty(len(slices), device=grads[0].device)
+
+        def work(mine: Sequence[tuple[int, Tensor]]) -> None:
+            for i, part in mine:
+                norms[i] = torch.linalg.vector_norm(part, dtype=torch.float32)
+
+        self._share(slices, work)
         return norms.square().sum().sqrt()
 
-    @torch.no_grad()
     def step(self, learning_rate: float, scale: float = 1.0) -> None:
-        """One update with every gradient multiplied by `scale`; the gradients are then freed.
-
-        Slice by slice, so that no second copy of an embedding's master or gradient is ever in memory.
-        """
+        """One update with every gradient multiplied by `scale`; the gradients are then freed."""
+        slices: list[Slice] = []
         for name, weight in self.weights.items():
             if weight.grad is None:
                 continue
             decay = self.weight_decay if weight.ndim > 1 else 0.0
-            parts = [weight, weight.grad, self._mean[name], self._square[name]]
-            parts += [self._low[name]] if name in self._low else []
-            for slices in zip(*(torch.split(tensor.detach().view(-1), SLICE) for tensor in parts), strict=True):
-                self._update(*slices, learning_rate=learning_rate, scale=scale, decay=decay)
+            parts = [self._slices(t) for t in (weight, weight.grad, self._mean[name], self._square[name])]
+            low = self._slices(self._low[name]) if name in self._low else [None] * len(parts[0])
+            slices += [(*part, decay) for part in zip(*parts, low, strict=True)]
+        self._share(slices, lambda mine: self._update(mine, learning_rate, scale))
+        for weight in self.weights.values():
             weight.grad = None
         self.steps += 1
 
-    def _update(
-        self,
-        weight: Tensor,
-        grad: Tensor,
-        mean: Tensor,
-        square: Tensor,
-        low: Tensor | None = None,
-        *,
-        learning_rate: float,
-        scale: float,
-        decay: float,
-    ) -> None:
-        master = weight if low is None else _joined(weight, low)
-        adamw(
-            [master],
-            [grad.float() * scale],
-            [mean],
-            [square],
-            [],
-            [torch.tensor(float(self.steps), device=weight.device)],
-            fused=True,
-            amsgrad=False,
-            beta1=BETAS[0],
-            beta2=BETAS[1],
-            lr=learning_rate,
-            weight_decay=decay,
-            eps=EPSILON,
-            maximize=False,
-        )
-        if low is not None:
-            _split(master, weight, low)
+    @torch.no_grad()
+    def _update(self, slices: Sequence[Slice], learning_rate: float, scale: float) -> None:
+        if not slices:
+            return
+        device = slices[0][0].device
+        longest = max(len(weight) for weight, *_ in slices)
+        scratch, spare = (torch.empty(longest, dtype=torch.int32, device=device) for _ in range(2))
+        gradient = torch.empty(longest, device=device)
+        for weight, grad, mean, square, low, decay in slices:
+            n = len(weight)
+            master = weight if low is None else _join(weight, low, scratch[:n])
+            adamw(
+                [master],
+                [gradient[:n].copy_(grad).mul_(scale)],
+                [mean],
+                [square],
+                [],
+                [torch.tensor(float(self.steps), device=device)],
+                fused=True,
+                amsgrad=False,
+                beta1=BETAS[0],
+                beta2=BETAS[1],
+                lr=learning_rate,
+                weight_decay=decay,
+                eps=EPSILON,
+                maximize=False,
+            )
+            if low is not None:
+                _part(master, weight, low, spare[:n])
+
+    def _slices(self, tensor: Tensor) -> Sequence[Tensor]:
+        return torch.split(tensor.detach().view(-1), self._size)
+
+    def _share(self, slices: Sequence[T], work: Callable[[Sequence[T]], None]) -> None:
+        """Do the work on all slices: on a CPU in as many threads as torch uses, each computing on its own."""
+        threads = torch.get_num_threads() if self._size == SLICE_CPU else 1
+        if threads == 1:
+            return work(slices)
+        try:
+            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                list(pool.map(work, [slices[k::threads] for k in range(threads)]))
+        finally:
+            torch.set_num_threads(threads)  # what a thread set is also what later threads would start with
+        return None
 
     def state(self) -> dict[str, Tensor]:
         """Everything an exact resume needs, by name, without the step count."""
@@ -97,14 +122,14 @@ class AdamW:
             tensor.copy_(state[name])
 
 
-def _joined(weight: Tensor, low: Tensor) -> Tensor:
+def _join(weight: Tensor, low: Tensor, into: Tensor) -> Tensor:
     """The float32 master of a bfloat16 weight: its bits in the upper half, plus the signed lower half."""
-    return weight.view(torch.int16).int().bitwise_left_shift_(16).add_(low).view(torch.float32)
+    return into.copy_(weight.view(torch.int16)).bitwise_left_shift_(16).add_(low).view(torch.float32)
 
 
-def _split(master: Tensor, weight: Tensor, low: Tensor) -> None:
-    """Round a master to the nearest bfloat16 in `weight` and keep what was rounded off in `low`."""
+def _part(master: Tensor, weight: Tensor, low: Tensor, spare: Tensor) -> None:
+    """Round a master to the nearest bfloat16 in `weight` and keep what was rounded off in `low`; spoils the master."""
     bits = master.view(torch.int32)
-    upper = (bits + 0x8000).bitwise_right_shift_(16)
+    upper = torch.add(bits, 0x8000, out=spare).bitwise_right_shift_(16)
     weight.view(torch.int16).copy_(upper)
-    low.copy_(bits - upper.bitwise_left_shift_(16))
+    low.copy_(bits.sub_(upper.bitwise_left_shift_(16)))

@@ -7,12 +7,11 @@ from typing import Annotated
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
 from shuyuan.base.settings import Settings
 from shuyuan.prepare.pack import Row
 from shuyuan.train.attention import layout_of
+from shuyuan.train.head import head_loss
 
 
 class Supervised(Settings):
@@ -21,11 +20,7 @@ class Supervised(Settings):
     chunk: Annotated[int, Field(ge=16, le=1 << 16, description="positions whose logits are held at once")] = 128
 
     def loss(self, net: torch.nn.Module, row: Row) -> Tensor:
-        """The summed loss in nats, a float32 scalar; divide by the batch's targets. `net` is a Hugging Face causal LM.
-
-        With more than one chunk, logits are computed again in the backward pass instead of kept: N positions ×
-        vocabulary × 4 bytes would be the largest tensor of the whole step.
-        """
+        """The summed loss in nats, a float32 scalar to divide by the batch's targets. `net`: a causal LM."""
         weight = net.get_input_embeddings().weight  # type: ignore[operator]
         lengths = [len(sequence.ids) for sequence in row]
         ids_T = torch.tensor([i for sequence in row for i in sequence.ids], device=weight.device)
@@ -36,17 +31,8 @@ class Supervised(Settings):
         hidden_1TD = net.base_model(  # type: ignore[operator]
             input_ids=ids_T[None], position_ids=layout.positions_1T, use_cache=False, layout=layout
         ).last_hidden_state
-        hidden_ND = hidden_1TD[0, at_N]
-        targets_N = targets_T[at_N]
         head = net.get_output_embeddings()  # type: ignore[operator]
-
-        def chunk_loss(hidden_CD: Tensor, targets_C: Tensor) -> Tensor:
-            return functional.cross_entropy(head(hidden_CD).float(), targets_C, reduction="sum")
-
-        if len(at_N) <= self.chunk:
-            return chunk_loss(hidden_ND, targets_N)
-        parts = zip(torch.split(hidden_ND, self.chunk), torch.split(targets_N, self.chunk), strict=True)
-        return torch.stack([checkpoint(chunk_loss, h, t, use_reentrant=False) for h, t in parts]).sum()
+        return head_loss(hidden_1TD[0, at_N], head, targets_T[at_N], self.chunk)
 
 
 def _targets(row: Row) -> Tensor:
