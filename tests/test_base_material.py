@@ -50,7 +50,7 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, title: str, body: 
     assert again.documents() == (one,)
     assert again.document(one.source) == one
     assert again.passages() == passages(one)
-    assert again.examples() == (example,)
+    assert tuple(again.examples()) == (example,)
     assert again.questions() == (question,)
     again.close()
 
@@ -74,6 +74,37 @@ def test_questions_of_one_file_are_replaced(workspace: Workspace) -> None:
     workspace.material.put_questions("b.csv", [], asked[2:])
     workspace.material.put_questions("a.csv", [], asked[:1])
     assert [q.id for q in workspace.material.questions()] == ["2", "0"]
+
+
+def test_examples_are_read_as_they_are_needed(workspace: Workspace) -> None:
+    made = [
+        Example(str(n), (Message("user", f"问 {n} 🎓"), Message("assistant", "答")), place="d:1") for n in range(1203)
+    ]
+    dropped = workspace.material.put_data([("a.jsonl", iter([*made[:1200], made[7]])), ("b.jsonl", iter(made[1199:]))])
+    assert dropped == {"a.jsonl": {"duplicate": 1}, "b.jsonl": {"in another file": 1}}
+    examples = workspace.material.lessons().examples
+    assert list(examples) == made
+    assert (len(examples), examples[0], examples[-1], examples[600]) == (1203, made[0], made[-1], made[600])
+    assert examples[3:1100:7] == tuple(made[3:1100:7])
+    assert list(workspace.material.examples("b.jsonl")) == made[1200:]
+    assert workspace.material.origins() == {"a.jsonl": 1200, "b.jsonl": 3}
+    with pytest.raises(IndexError):
+        examples[1203]
+    workspace.material.put_data([("a.jsonl", iter(made[:5]))])
+    with pytest.raises(Fixable, match="changed by another command"):
+        examples[600]
+    assert list(examples[-3:]) == made[1200:], "rows of other files stay where they are"
+
+
+def test_raw_texts_of_a_file_are_replaced(workspace: Workspace) -> None:
+    texts = [document(f"d/t.jsonl:{n}", f"文 {n}") for n in range(4)]
+    records = [(text, passages(text)) for text in texts]
+    workspace.material.put_data([("d/t.jsonl", records[:3])])
+    workspace.material.put_document(file("d/t.jsonlx"), document("d/t.jsonlx"), ())
+    assert workspace.material.put_data([("d/t.jsonl", [*records[1:], records[1]])]) == {"d/t.jsonl": {"duplicate": 1}}
+    assert [d.text for d in workspace.material.lessons().documents] == ["文 1", "文 2", "文 3", TEXT]
+    assert workspace.material.languages() == {"zh": 4}
+    assert len(workspace.material.passages()) == 6
 
 
 def test_a_refused_change_changes_nothing(workspace: Workspace) -> None:

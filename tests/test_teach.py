@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,7 +22,24 @@ from shuyuan.load.model import open_model
 from shuyuan.prepare.adding import add
 from shuyuan.teach.teaching import open_assistant, stale, teach
 
-TUNING = {"lora": {"rank": 4, "learning_rate": 1e-2}, "full": {"learning_rate": 1e-3}, "continue": {"block": 64}}
+TUNING: dict[str, dict[str, Any]] = {
+    "lora": {"rank": 4, "learning_rate": 1e-2},
+    "qlora": {"rank": 4, "learning_rate": 1e-2},
+    "freeze": {"blocks": 1, "learning_rate": 1e-3},
+    "full": {"learning_rate": 1e-3},
+    "continue": {"block": 64},
+    "pretrain": {"layers": 2, "block": 256, "vocabulary": 300, "learning_rate": 1e-2},
+}
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    *((route, {}) for route in TUNING),
+    ("lora", {"rslora": True, "plus_ratio": 8}),
+    ("lora", {"dora": True}),
+    ("lora", {"pissa": True}),
+    ("lora", {"dora": True, "pissa": True, "rslora": True}),
+    ("qlora", {"dora": True, "double": False}),
+]
+# The weights that learn, by the names they have in the base; the others must stay bit for bit. No entry: all learn.
+LEARNS = {"lora": "lora_", "qlora": "lora_", "freeze": r"layers\.1\.|model\.norm"}
 QUESTIONS = [ask("秩是多少？"), ask("What is alpha? 🎓")]
 
 
@@ -57,6 +71,15 @@ def weights(assistant: Assistant) -> dict[str, torch.Tensor]:
     return {name: w.detach().clone() for name, w in assistant.model.net.state_dict().items()}
 
 
+def untaught(route: str, settings: dict[str, Any], base: ModelAssistant) -> dict[str, torch.Tensor]:
+    """What the route starts from: the base, or the base in four bits."""
+    if route != "qlora":
+        return weights(base)
+    from shuyuan.train.quantise import quantised
+
+    return dict(quantised(base.model.net, settings.get("double", True)).state_dict())
+
+
 def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
@@ -65,9 +88,22 @@ def test_every_route_that_moves_weights_is_in_this_test() -> None:
     assert set(choices("teach")) == {*TUNING, "prompt", "retrieve"}
 
 
-@pytest.mark.parametrize("route", TUNING)
-def test_the_contract_of_a_route(route: str, base: ModelAssistant, lessons: Lessons, tmp_path: Path) -> None:
-    way = choose("teach", route)(epochs=2, batch=2, **TUNING[route])
+def check_what_moved(route: str, moved: dict[str, torch.Tensor], kept: dict[str, torch.Tensor]) -> None:
+    for name, weight in moved.items():
+        plain = name.replace(".base.", ".")
+        if plain not in kept:
+            assert weight.abs().sum() > 0, f"{name} is still where it started"
+        elif re.search(LEARNS.get(route, "weight"), plain):
+            assert not torch.equal(weight, kept[plain]), f"{name} did not move"
+        elif route in LEARNS:
+            assert torch.equal(weight, kept[plain]), f"{name} is frozen and moved"
+
+
+@pytest.mark.parametrize(("route", "settings"), VARIANTS, ids=str)
+def test_the_contract_of_a_route(
+    route: str, settings: dict[str, Any], base: ModelAssistant, lessons: Lessons, tmp_path: Path
+) -> None:
+    way = choose("teach", route)(**{"epochs": 2, "batch": 2, **TUNING[route], **settings})
     before, said = weights(base), base.answer(QUESTIONS)
     taught = way.teach(base, lessons, Run(route, tmp_path / "one", tmp_path / "cache"))
     assert equal(before, weights(base)), "the given assistant was changed"
@@ -76,21 +112,15 @@ def test_the_contract_of_a_route(route: str, base: ModelAssistant, lessons: Less
     assert equal(weights(taught), weights(same)), "the same seed gave other weights"
     other = way.teach(base, lessons, Run(route, tmp_path / "three", tmp_path / "cache", seed=1))
     assert not equal(weights(taught), weights(other)), "another seed gave the same weights"
-    moved, kept = weights(taught), weights(base)
-    if route == "lora":
-        assert all(w.abs().sum() > 0 for name, w in moved.items() if "lora_B" in name)
-        frozen = {name.replace(".base.", "."): w for name, w in moved.items() if "lora_" not in name}
-        assert equal(frozen, kept)
-    else:
-        assert all(not torch.equal(moved[name], kept[name]) for name in kept if "weight" in name)
+    check_what_moved(route, weights(taught), untaught(route, settings, base))
     opened = way.open(base, Run(route, tmp_path / "one", tmp_path / "cache"))
     assert [a.text for a in opened.answer(QUESTIONS)] == [a.text for a in taught.answer(QUESTIONS)]
     assert opened.nats(["书院 teaches"]) == taught.nats(["书院 teaches"])
     log = read_jsonl(tmp_path / "one" / "log.jsonl")
-    assert log[-1]["step"] == log[-1]["steps"] == len(log)
+    assert log[-1]["step"] == log[-1]["steps"] == len([line for line in log if line["step"]])
 
 
-@pytest.mark.parametrize("route", ["lora", "full"])
+@pytest.mark.parametrize("route", ["lora", "qlora", "freeze", "full"])
 def test_no_examples_are_refused(route: str, base: ModelAssistant, lessons: Lessons, tmp_path: Path) -> None:
     with pytest.raises(Fixable, match="no examples"):
         choose("teach", route)().teach(base, replace(lessons, examples=()), Run(route, tmp_path, tmp_path))
@@ -165,50 +195,3 @@ def test_a_leaked_exam_question_stops_the_teaching(tmp_path: Path, school: Works
     with pytest.raises(Fixable, match=r"faq\.jsonl:37"):
         teach(workspace, "lora", {"epochs": 1})
     assert not (workspace.run("lora").folder / "weights").exists()
-
-
-def test_killed_anywhere_a_run_ends_as_if_nothing_had_happened(school: Workspace, tmp_path: Path) -> None:
-    settings = {"epochs": 45, "rank": 2, "batch": 8}  # 135 steps: checkpoints at 50 and 100
-    teach(school, "lora", settings, name="straight")
-    script = (
-        "import sys; from shuyuan.base.workspace import Workspace; from shuyuan.teach.teaching import teach\n"
-        f"teach(Workspace.open(sys.argv[1]), 'lora', {settings!r}, name='killed')"
-    )
-    command = [sys.executable, "-c", script, str(school.folder)]
-    log = school.run("killed").folder / "log.jsonl"
-    for step in (20, 70, 110):
-        with subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True) as process:
-            deadline = time.monotonic() + 120
-            while len(read_jsonl(log)) < step and process.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.01)
-            assert process.poll() is None, "it ended before it could be killed"
-            os.killpg(process.pid, signal.SIGKILL)
-    subprocess.run(command, check=True, capture_output=True)
-    straight, killed = (school.run(name).folder for name in ("straight", "killed"))
-    losses = [[line["loss"] for line in read_jsonl(folder / "log.jsonl")] for folder in (straight, killed)]
-    assert losses[0] == losses[1]
-    files = [(folder / "weights" / "adapter_model.safetensors").read_bytes() for folder in (straight, killed)]
-    assert files[0] == files[1]
-
-
-def test_a_full_disk_stops_the_teaching_and_keeps_the_last_checkpoint(school: Workspace) -> None:
-    settings = {"epochs": 20, "rank": 2, "batch": 8}  # 60 steps: a checkpoint at 50
-    script = (
-        "import resource, signal, sys\n"
-        "from shuyuan.base.workspace import Workspace; from shuyuan.teach.teaching import teach\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))\n"
-        f"teach(Workspace.open(sys.argv[1]), 'lora', {settings!r}, name='full-disk')"
-    )
-
-    def limited(size_bytes: int) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", script, str(school.folder), str(size_bytes)]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
-
-    run = school.run("full-disk")
-    stopped = limited(20_000)  # the log fits, the checkpoint does not
-    assert "the disk is full" in stopped.stderr
-    assert "Traceback" in stopped.stderr  # raised as it is; the command line shows what and hint alone
-    assert list((run.folder / "checkpoints").iterdir()) == []
-    assert limited(1 << 30).returncode == 0
-    assert (run.folder / "weights" / "adapter_model.safetensors").exists()

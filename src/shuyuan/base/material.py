@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import operator
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from shuyuan.base.errors import Fixable, disk_errors
-from shuyuan.base.files import fingerprint
 from shuyuan.base.records import Document, Example, Heading, Lessons, Message, Passage, Question
 
+T = TypeVar("T")
 VERSION = 1
+_AT_ONCE = 500  # records that are read at once
 _SCHEMA = """
 create table files (source text primary key, sha256 text not null, bytes integer not null, modified real not null,
     fault text not null default '');
@@ -153,10 +158,60 @@ class Material:
                 "insert or replace into questions values (?, ?, ?)", ((q.id, origin, _json(q)) for q in questions)
             )
 
-    def examples(self) -> tuple[Example, ...]:
-        """All examples to learn from, in the order they were added."""
-        rows = self._db.execute("select record from examples order by rowid")
-        return tuple(_example(json.loads(row[0])) for row in rows)
+    def put_data(
+        self, files: Iterable[tuple[str, Iterable[Example | tuple[Document, Sequence[Passage]]]]]
+    ) -> dict[str, Counter[str]]:
+        """Replace what came from data files, (origin, records) each, all in one step; returns why some were dropped.
+
+        The records may be more than memory holds. An example or a text that is there already is dropped.
+        """
+        dropped: dict[str, Counter[str]] = {}
+        with self._change() as db:
+            for origin, records in files:
+                db.execute("delete from examples where origin = ?", (origin,))
+                db.execute("delete from files where source >= ? and source < ?", (f"{origin}:", f"{origin};"))
+                there = (self._put_record(db, origin, record) for record in records)
+                dropped[origin] = Counter(why for why in there if why)
+        return dropped
+
+    def _put_record(
+        self, db: sqlite3.Connection, origin: str, record: Example | tuple[Document, Sequence[Passage]]
+    ) -> str:
+        """Why a record is not kept, or nothing when it is."""
+        if isinstance(record, Example):
+            row = (record.id, origin, _json(record))
+            if db.execute("insert or ignore into examples values (?, ?, ?)", row).rowcount:
+                return ""
+            asked, given = "select origin = ? from examples where id = ?", (origin, record.id)
+        else:
+            asked, given = "select instr(source, ?) = 1 from documents where id = ?", (f"{origin}:", record[0].id)
+        found = db.execute(asked, given).fetchone()
+        if found is None and not isinstance(record, Example):
+            self._insert_text(db, *record)
+        return "" if found is None else "duplicate" if found[0] else "in another file"
+
+    def _insert_text(self, db: sqlite3.Connection, text: Document, passages: Sequence[Passage]) -> None:
+        db.execute("insert into files values (?, ?, ?, 0, '')", (text.source, text.sha256, len(text.text.encode())))
+        db.execute("insert into documents values (?, ?, ?)", (text.id, text.source, _json(text)))
+        db.executemany(
+            "insert into passages values (?, ?, ?, ?)",
+            ((p.id, p.document_id, position, _json(p)) for position, p in enumerate(passages)),
+        )
+
+    def examples(self, origin: str = "") -> Stored[Example]:
+        """The examples to learn from, in the order they were added: all, or those of one file."""
+        chosen, given = ("where origin = ?", (origin,)) if origin else ("", ())
+        return Stored(self._db, "examples", _example, f"{chosen} order by rowid", given)
+
+    def origins(self) -> dict[str, int]:
+        """How many examples came from each file."""
+        rows = self._db.execute("select origin, count(*) from examples group by origin order by min(rowid)")
+        return dict(rows.fetchall())
+
+    def languages(self) -> dict[str, int]:
+        """How many documents there are in each language."""
+        rows = self._db.execute("select json_extract(record, '$.language'), count(*) from documents group by 1")
+        return dict(rows.fetchall())
 
     def questions(self) -> tuple[Question, ...]:
         """All exam questions, in the order they were added."""
@@ -165,7 +220,8 @@ class Material:
 
     def lessons(self) -> Lessons:
         """What routes may learn from."""
-        return Lessons(self.documents(), self.passages(), self.examples())
+        documents = Stored(self._db, "documents", _document, "order by source")
+        return Lessons(documents, self.passages(), self.examples())
 
     def counts(self) -> dict[str, int]:
         """How many of each record there are."""
@@ -173,13 +229,62 @@ class Material:
         return {table: self._db.execute(f"select count(*) from {table}").fetchone()[0] for table in tables}
 
 
+class Stored(Sequence[T]):
+    """Records of one table, read when they are asked for; which they are, and their order, is settled at the start."""
+
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        table: str,
+        make: Callable[[dict[str, Any]], T],
+        chosen: str,
+        given: tuple[str, ...] = (),
+    ) -> None:
+        self._db, self._table, self._make = db, table, make
+        self._rows = array("q", (row[0] for row in db.execute(f"select rowid from {table} {chosen}", given)))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[T, ...]: ...
+    def __getitem__(self, index: int | slice) -> T | tuple[T, ...]:
+        if isinstance(index, slice):
+            return tuple(self._read(self._rows[index]))
+        (record,) = self._read([self._rows[operator.index(index)]])
+        return record
+
+    def __iter__(self) -> Iterator[T]:
+        for start in range(0, len(self._rows), _AT_ONCE):
+            yield from self._read(self._rows[start : start + _AT_ONCE])
+
+    def _read(self, rows: Sequence[int]) -> Iterator[T]:
+        for start in range(0, len(rows), _AT_ONCE):
+            part = rows[start : start + _AT_ONCE]
+            marks = ", ".join("?" * len(part))
+            found = dict(self._db.execute(f"select rowid, record from {self._table} where rowid in ({marks})", part))
+            if len(found) < len(part):
+                raise Fixable("the material was changed by another command meanwhile", "run this one again")
+            yield from (self._make(json.loads(found[row])) for row in part)
+
+
 def lessons_fingerprint(lessons: Lessons) -> str:
     """Changes when anything a route could learn from changes."""
-    return fingerprint(
-        [(d.source, d.sha256) for d in lessons.documents],
-        [p.id for p in lessons.passages],
-        [[(m.role, m.content) for m in e.messages] for e in lessons.examples],
-    )
+    content = hashlib.sha256()
+    for document in lessons.documents:
+        content.update(_line("document", document.source, document.sha256))
+    for passage in lessons.passages:
+        content.update(_line("passage", passage.id))
+    for example in lessons.examples:
+        turns = [(m.role, m.content, m.learned, m.tool_calls) for m in example.messages]
+        content.update(_line("example", example.tools, turns))
+    return content.hexdigest()[:16]
+
+
+def _line(*parts: object) -> bytes:
+    return json.dumps(parts, ensure_ascii=False).encode() + b"\n"
 
 
 def _explained(error: sqlite3.DatabaseError, path: Path) -> Fixable:

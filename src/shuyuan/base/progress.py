@@ -30,6 +30,11 @@ def human_seconds(seconds: float) -> str:
     return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
 
 
+def seconds_of(text: str) -> float:
+    """The seconds of `90s`, `10m` or `1h`."""
+    return float(text[:-1]) * {"s": 1, "m": 60, "h": 3600}[text[-1]]
+
+
 def human_bytes(count: float) -> str:
     """512 B, 1.2 MB: decimal units, as disks and downloads are sold."""
     for unit in ("B", "kB", "MB", "GB"):

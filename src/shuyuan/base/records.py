@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-Role = Literal["system", "user", "assistant"]
+from shuyuan.base.guards import Guards
+
+Role = Literal["system", "user", "assistant", "tool"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +73,29 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation."""
+    """One turn of a conversation.
+
+    `learned` False: an assistant's turn that is read but not learned. `tool_calls` is a JSON list as in OpenAI's API.
+    """
 
     role: Role
     content: str
+    learned: bool = True
+    tool_calls: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """Something to learn from: a conversation whose assistant turns are learned. `place` is where it came from."""
+    """Something to learn from: a conversation whose assistant turns are learned. `place` is where it came from.
+
+    `tools` is a JSON list of the functions that could be called, as in OpenAI's API.
+    """
 
     id: str
     messages: tuple[Message, ...]
     fact: str = ""
     place: str = ""
+    tools: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +160,14 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Lessons:
-    """The material a route may learn from. Exam questions are never in it: `prepare` splits them off first."""
+    """The material a route may learn from. Exam questions are never in it: `prepare` splits them off first.
 
-    documents: tuple[Document, ...] = ()
-    passages: tuple[Passage, ...] = ()
-    examples: tuple[Example, ...] = ()
+    Documents and examples may be more than memory holds: they are read from the disk as they are needed.
+    """
+
+    documents: Sequence[Document] = ()
+    passages: Sequence[Passage] = ()
+    examples: Sequence[Example] = ()
 
 
 Conversation = Sequence[Message]
@@ -200,6 +214,7 @@ class Run:
 
     `cache` is the workspace's own folder for what can be made again (embeddings); workspaces never share it.
     `embedder` is the workspace's model that places texts for search.
+    A rehearsal stops before anything is taught: `dry` only looks, `tune_seconds` > 0 tries learning rates and epochs.
     """
 
     name: str
@@ -207,3 +222,6 @@ class Run:
     cache: Path
     seed: int = 0
     embedder: str = "multilingual-e5-small"
+    guards: Guards = field(default_factory=Guards)
+    dry: bool = False
+    tune_seconds: float = 0.0

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from shuyuan.base.errors import Fixable
 from shuyuan.cli.shell import Command, Desk
 
 
@@ -17,12 +18,20 @@ class Add(Command):
 shuyuan add ~/handbook                                  a folder with everything in it
 shuyuan add report.pdf notes.docx --exclude "drafts/"
 shuyuan add --questions quiz.jsonl                      rows of question and answer, JSONL or CSV
+shuyuan add --data chats.jsonl                          conversations to learn: OpenAI, sharegpt or alpaca rows
+shuyuan add --data dataset_info.json --dataset identity --replace name=Xiaoshu author=us
 """
     speaks_json: ClassVar[bool] = True
     paths: Annotated[
         tuple[str, ...], Field(description="files and folders to read", json_schema_extra={"positional": True})
     ] = ()
     questions: Annotated[tuple[str, ...], Field(description="files of questions and answers, JSONL or CSV")] = ()
+    data: Annotated[
+        tuple[str, ...],
+        Field(description="files of conversations or raw texts to learn: JSON, JSONL, CSV, Parquet; dataset_info.json"),
+    ] = ()
+    dataset: Annotated[tuple[str, ...], Field(description="which data sets of dataset_info.json; a,b or a b")] = ()
+    replace: Annotated[tuple[str, ...], Field(description="what to write for {{name}}, as name=text")] = ()
     exclude: Annotated[tuple[str, ...], Field(description="patterns to leave out, as in .gitignore")] = ()
 
     def run(self, desk: Desk) -> int:
@@ -34,6 +43,9 @@ shuyuan add --questions quiz.jsonl                      rows of question and ans
             [Path(path) for path in self.paths],
             questions=[Path(path) for path in self.questions],
             exclude=self.exclude,
+            data=[Path(path) for path in self.data],
+            datasets=[name for names in self.dataset for name in names.split(",") if name],
+            replace=dict(_pair(given) for given in self.replace),
         )
         desk.show(
             f"{added.documents:,} documents, {added.passages:,} passages, "
@@ -41,3 +53,10 @@ shuyuan add --questions quiz.jsonl                      rows of question and ans
             added,
         )
         return 0
+
+
+def _pair(given: str) -> tuple[str, str]:
+    hole, equals, text = given.partition("=")
+    if not (hole and equals):
+        raise Fixable(f"--replace cannot use '{given}'", "write name=text")
+    return hole, text

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from shuyuan.base import shelf
-from shuyuan.base.progress import say
+from shuyuan.base.errors import Fixable
+from shuyuan.base.guards import ForgetLimit, Guards, HoldOut, Patience
+from shuyuan.base.progress import say, seconds_of
 from shuyuan.base.workspace import finished
 from shuyuan.cli.shell import Command, Desk, table
 
@@ -18,7 +20,11 @@ class Teach(Command):
     examples: ClassVar[str] = """
 shuyuan teach                                   list the routes
 shuyuan teach lora --help                       the settings of one route
+shuyuan teach lora --dry-run                    look at what would be learned, what it costs, and stop there
 shuyuan teach lora --rank 32 --name lora-32
+shuyuan teach lora --tune 10m                   try learning rates and epochs for ten minutes, then teach with the best
+shuyuan teach full --forget-limit 0.2           slow down, then stop, when general text gets this much worse
+shuyuan teach lora --hold-out 0 --patience 0    teach every example, to the end
 shuyuan teach retrieve --on lora                give the tuned model a library as well: lora+retrieve
 """
     speaks_json: ClassVar[bool] = True
@@ -30,6 +36,13 @@ shuyuan teach retrieve --on lora                give the tuned model a library a
     again: Annotated[bool, Field(description="replace an assistant of this name that was made from other things")] = (
         False
     )
+    dry_run: Annotated[bool, Field(description="only look over what would be taught; nothing is written")] = False
+    tune: Annotated[
+        str, Field(pattern=r"^(\d+[smh])?$", description="first try learning rates and epochs, for 90s, 10m or 1h")
+    ] = ""
+    hold_out: HoldOut = Guards().hold_out
+    patience: Patience = Guards().patience
+    forget_limit: ForgetLimit = Guards().forget_limit
 
     def run(self, desk: Desk) -> int:
         """Teach, and print the name of the assistant."""
@@ -37,12 +50,19 @@ shuyuan teach retrieve --on lora                give the tuned model a library a
             routes = shelf.choices("teach")
             desk.show(table(list(routes.items()), ("route", "what it does")), routes)
             return 0
-        from shuyuan.teach.teaching import teach
+        from shuyuan.teach.teaching import dry_run, teach
 
         workspace = desk.workspace()
-        taught = teach(
-            workspace, self.route, desk.settings, on=self.on, name=self.name, seed=self.seed, again=self.again
-        )
+        guards = Guards(**{name: getattr(self, name) for name in Guards.model_fields})
+        order: dict[str, Any] = {"on": self.on, "name": self.name, "seed": self.seed, "guards": guards}
+        if self.dry_run and self.tune:
+            raise Fixable("--dry-run does nothing, and --tune tries things out", "leave one of them out")
+        if self.dry_run:
+            found = dry_run(workspace, self.route, desk.settings, **order)
+            desk.show(str(found), found)
+            return 0
+        tune_seconds = seconds_of(self.tune) if self.tune else 0.0
+        taught = teach(workspace, self.route, desk.settings, **order, again=self.again, tune_seconds=tune_seconds)
         desk.show(taught.name, {"name": taught.name, "done": finished(workspace.run(taught.name))})
         say(f'next: shuyuan ask "…" --with {taught.name}, or shuyuan exam')
         return 0

@@ -14,6 +14,7 @@ from shuyuan.base.progress import follow, say
 from shuyuan.base.records import Document, Kept
 from shuyuan.base.workspace import Workspace
 from shuyuan.prepare.chunk import Chunk
+from shuyuan.prepare.gathering import data_files, put_data
 from shuyuan.prepare.sheets import put_sheets, read_sheets
 from shuyuan.prepare.sources import Roots
 from shuyuan.prepare.split import Split
@@ -32,6 +33,7 @@ class Added:
 
     files: Kept
     rows: Kept
+    data: Kept
     read: int
     unchanged: int
     forgotten: int
@@ -49,29 +51,39 @@ def add(
     questions: Sequence[Path | str] = (),
     exclude: Sequence[str] = (),
     *,
+    data: Sequence[Path | str] = (),
+    datasets: Sequence[str] = (),
+    replace: Mapping[str, str] | None = None,
+    most: int | None = None,
     chunk: Chunk | None = None,
     split: Split | None = None,
 ) -> Added:
-    """Add files, folders and question files to a workspace, and say what was kept and dropped.
+    """Add files, folders, question files and training data to a workspace, and say what was kept and dropped.
 
-    Question files are read and checked first, so that a bad row costs no time. Each document is stored in one step:
-    after a crash the same command goes on. A file that cannot be read is recorded with its fault while the others go
-    on; when nothing at all can be read, it is a `Fixable`. A document's source is the root's name with the path under
-    it (`docs/teach.md`). `chunk` None means as before; another one cuts all documents again.
+    Question and data files are read and checked first, so that a bad row costs no time. `data` may name a
+    `dataset_info.json`, of which `datasets` are taken; `replace` fills holes: `{{name}}` becomes `replace["name"]`;
+    of each data file at most the first `most` rows are taken.
+
+    Each document is stored in one step: after a crash the same command goes on. A file that cannot be read is recorded
+    with its fault while the others go on; when nothing at all can be read, it is a `Fixable`. A document's source is
+    the root's name with the path under it (`docs/teach.md`). `chunk` None means as before; another one cuts all
+    documents again.
     """
-    if not paths and not questions:
-        raise Fixable("there is nothing to add", "name files or folders, or question files with --questions")
+    if not paths and not questions and not data:
+        raise Fixable("there is nothing to add", "name files or folders, or files with --questions or --data")
     with locked(workspace.folder / "add.lock", "shuyuan add"):
         roots = Roots.open(workspace.folder)
         sheets = read_sheets(workspace.material, roots, [Path(path) for path in questions], split or Split())
-        visit = _Visit(workspace.material, roots)
+        visit = _Visit(workspace.material, roots, chunk=chunk or Chunk.model_validate(roots.chunk or {}))
+        visit.find([Path(path) for path in paths], exclude)
+        gathered = data_files(roots, [Path(path) for path in data], datasets, most)
+        rows = put_data(workspace.material, gathered, replace or {}, visit.chunk)
         if paths:
-            visit.find([Path(path) for path in paths], exclude)
             visit.cut_again(chunk)
             visit.take()
         roots.save()
         put_sheets(workspace.material, sheets)
-        added = _summary(workspace.material, visit, sheets.rows)
+        added = _summary(workspace.material, visit, sheets.rows, rows)
     _tell(added)
     return added
 
@@ -132,7 +144,9 @@ class _Visit:
         gone = [
             source
             for source in known
-            if source not in self.wanted and any(source == name or source.startswith(f"{name}/") for name in owned)
+            if source not in self.wanted
+            and any(source == name or source.startswith(f"{name}/") for name in owned)
+            and source.rpartition(":")[0] not in self.roots.data  # a raw text of a data file in that folder
         ]
         self.material.remove_files(gone)
         self.forgotten = len(gone)
@@ -179,7 +193,7 @@ def _nothing_in(path: Path, skipped: Mapping[str, int]) -> Fixable:
     return Fixable(what, f"put files there that end in {' '.join(suffixes)}", path)
 
 
-def _summary(material: Material, visit: _Visit, rows: Kept) -> Added:
+def _summary(material: Material, visit: _Visit, rows: Kept, data: Kept) -> Added:
     counts = material.counts()
     skipped = {why: count for why, count in visit.skipped.items() if count}
     dropped = {**skipped, "could not be read": len(visit.faults)} if visit.faults else skipped
@@ -187,11 +201,12 @@ def _summary(material: Material, visit: _Visit, rows: Kept) -> Added:
     return Added(
         files=Kept(came, len(visit.wanted) - len(visit.faults), dropped, "files"),
         rows=rows,
+        data=data,
         read=visit.read,
         unchanged=visit.unchanged,
         forgotten=visit.forgotten,
         faults=visit.faults,
-        languages=Counter(document.language for document in material.documents()),
+        languages=material.languages(),
         documents=counts["documents"],
         passages=counts["passages"],
         examples=counts["examples"],
@@ -204,8 +219,9 @@ def _tell(added: Added) -> None:
         say(f"{added.files} · {added.read:,} read, {added.unchanged:,} unchanged, {added.forgotten:,} forgotten")
         for line in _first_faults(added.faults):
             say(f"  {line}")
-    if added.rows.came:
-        say(str(added.rows))
+    for rows in (added.rows, added.data):
+        if rows.came:
+            say(str(rows))
     languages = ", ".join(f"{count:,} {name}" for name, count in sorted(added.languages.items()))
     say(
         f"the workspace holds {added.documents:,} documents ({languages or 'none'}) in {added.passages:,} passages, "

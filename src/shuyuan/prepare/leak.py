@@ -6,8 +6,10 @@ import math
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 from shuyuan.base.errors import Fixable
 from shuyuan.base.records import Example, Question
@@ -19,14 +21,17 @@ RUN_SHARE = 0.8
 LONG_RUN_SHARE = 0.5
 LONG_RUN = 13.0  # words, lm-eval's rule; a Han character counts as half a word
 _MOST_SHOWN = 20
+_REMEMBERED = 1024  # messages
 _BANDS = 32  # of 4 rows each: a pair at Jaccard .8 is missed once in ten million
 _ROWS = 4
 _UNIT = re.compile(r"[^\s\u2e80-\u9fff\uac00-\ud7af\U00020000-\U000323af]+|\S")
 _SENTENCE_END = re.compile(r"[。！？!?；;\n]+|\.\s")
 
 
-def check_leaks(examples: Sequence[Example], questions: Sequence[Question]) -> None:
+def check_leaks(examples: Iterable[Example], questions: Sequence[Question]) -> None:
     """Refuse lessons that give the exam away: a `Fixable` listing every hit with its two places.
+
+    The examples are looked at one by one, so they may be more than memory holds; the exam's wordings are indexed.
 
     Only wording counts, in any turn of an example; answers may be the same, for that is what is taught. After
     `normal`, a question leaks into a message when
@@ -37,14 +42,12 @@ def check_leaks(examples: Sequence[Example], questions: Sequence[Question]) -> N
       miss nearly all questions, which are shorter; a smaller number would refuse honest paraphrases;
     - a learned question of at least 8 units stands whole in it and is at least half of it.
     """
-    hits = [
-        *_equal(examples, questions),
-        *_runs(examples, questions),
-        *_similar(examples, questions),
-    ]
     seen: dict[tuple[str, str], Hit] = {}
-    for hit in hits:
-        seen.setdefault((hit.question.id, hit.example.id), hit)
+    exam = _Exam(questions)
+    for example in examples if questions else ():
+        for message in example.messages:
+            for index, why in exam.given_away(message.content, message.role == "user"):
+                seen.setdefault((questions[index].id, example.id), Hit(questions[index], example, why))
     if not seen:
         return
     shown = [str(hit) for hit in list(seen.values())[:_MOST_SHOWN]]
@@ -90,16 +93,12 @@ def near_duplicates(texts: Sequence[str], similar: float = SIMILAR) -> list[tupl
     Candidates come from MinHash-LSH (rensa; 128 permutations in 32 bands, fixed seed), each verified exactly, so the
     result has no false pairs, is the same on every run, and for `similar` ≥ 0.5 misses less than one pair in 100.
     """
-    from rensa import RMinHash, RMinHashLSH
-
     grams = [_grams(normal(text)) for text in texts]
-    index = RMinHashLSH(threshold=similar, num_perm=_BANDS * _ROWS, num_bands=_BANDS)
+    index = _lsh(similar)
     sketches = []
     for key, gram in enumerate(grams):
-        sketch = RMinHash(num_perm=_BANDS * _ROWS, seed=1)
-        sketch.update(sorted(gram))
-        index.insert(key, sketch)
-        sketches.append(sketch)
+        sketches.append(_sketch(gram))
+        index.insert(key, sketches[-1])
     pairs = []
     for i, sketch in enumerate(sketches):
         for j in sorted(set(index.query(sketch))):
@@ -110,55 +109,76 @@ def near_duplicates(texts: Sequence[str], similar: float = SIMILAR) -> list[tupl
     return pairs
 
 
-def _equal(examples: Sequence[Example], questions: Sequence[Question]) -> list[Hit]:
-    asked: dict[str, list[Question]] = defaultdict(list)
-    for question in questions:
-        asked[normal(question.text)].append(question)
-    hits = []
-    for example in examples:
-        wordings = {normal(part) for m in example.messages for part in (m.content, *_SENTENCE_END.split(m.content))}
-        hits += [
-            Hit(question, example, "the same words")
-            for wording in sorted(wordings & asked.keys() - {""})
-            for question in asked[wording]
-        ]
-    return hits
+def _lsh(similar: float) -> Any:
+    from rensa import RMinHashLSH
+
+    return RMinHashLSH(threshold=similar, num_perm=_BANDS * _ROWS, num_bands=_BANDS)
 
 
-def _runs(examples: Sequence[Example], questions: Sequence[Question]) -> list[Hit]:
-    """Questions of which a long run stands in a message, and questions that enclose a learned one."""
-    asked = [units(question.text) for question in questions]
-    said = [(example, message.role, units(message.content)) for example in examples for message in example.messages]
-    hits = [
-        Hit(questions[i], said[j][0], f"both say “{shared}”")
-        for i, j, shared in _standing_in(
-            [(words, _run_length(words)) for words in asked], [words for _, _, words in said]
+def _sketch(grams: set[str]) -> Any:
+    from rensa import RMinHash
+
+    sketch = RMinHash(num_perm=_BANDS * _ROWS, seed=1)
+    sketch.update(sorted(grams))
+    return sketch
+
+
+class _Exam:
+    """The exam's wordings, indexed for the ways in which a message can give one of them away."""
+
+    def __init__(self, questions: Sequence[Question]) -> None:
+        self._units = [units(question.text) for question in questions]
+        self._equal: dict[str, list[int]] = defaultdict(list)
+        self._runs: dict[int, dict[tuple[str, ...], list[int]]] = defaultdict(lambda: defaultdict(list))
+        self._starts: dict[tuple[str, ...], list[tuple[int, int]]] = defaultdict(list)
+        self._grams = [_grams(_joined(words)) for words in self._units]
+        self._sketches = _lsh(SIMILAR)
+        for index, words in enumerate(self._units):
+            self._equal[_joined(words)].append(index)
+            self._sketches.insert(index, _sketch(self._grams[index]))
+            for at in range(len(words) - FEWEST_UNITS + 1):
+                self._starts[tuple(words[at : at + FEWEST_UNITS])].append((index, at))
+            run = _run_length(words) if words else 0
+            for at in range(len(words) - run + 1 if len(words) >= FEWEST_UNITS else 0):
+                self._runs[run][tuple(words[at : at + run])].append(index)
+        sizes = [len(grams) for grams in self._grams] or [0]
+        self._fewest, self._most = SIMILAR * min(sizes), max(sizes) / SIMILAR  # Jaccard is at most the sizes' ratio
+        self.given_away = lru_cache(_REMEMBERED)(self._given_away)  # a system prompt stands in every row
+
+    def _given_away(self, text: str, asks: bool) -> tuple[tuple[int, str], ...]:
+        """(index of the question, why) for each question that a message gives away; the plainest reason first."""
+        words = units(text)
+        return tuple(
+            (index, why)
+            for way in (self._same(text), self._run(words), self._whole(words) if asks else (), self._near(words))
+            for index, why in way
         )
-    ]
-    whole = [(words, len(words) if role == "user" else 0) for _, role, words in said]
-    for j, i, shared in _standing_in(whole, asked):
-        if len(said[j][2]) >= LONG_RUN_SHARE * len(asked[i]):
-            hits.append(Hit(questions[i], said[j][0], f"it asks all of “{shared}”"))
-    return hits
 
+    def _same(self, text: str) -> Iterator[tuple[int, str]]:
+        for wording in sorted({normal(part) for part in (text, *_SENTENCE_END.split(text))} - {""}):
+            yield from ((index, "the same words") for index in self._equal.get(wording, ()))
 
-def _standing_in(patterns: Sequence[tuple[list[str], int]], texts: Sequence[list[str]]) -> list[tuple[int, int, str]]:
-    """(pattern, text, shared words) wherever a run of the stated length of a pattern stands in a text, by index.
-
-    Patterns under `FEWEST_UNITS` and runs of no length are passed over. Each text is walked once for each run length.
-    """
-    wanted: dict[int, dict[tuple[str, ...], list[int]]] = defaultdict(lambda: defaultdict(list))
-    for index, (words, run) in enumerate(patterns):
-        if run and len(words) >= FEWEST_UNITS:
-            for at in range(len(words) - run + 1):
-                wanted[run][tuple(words[at : at + run])].append(index)
-    found = []
-    for j, words in enumerate(texts):
-        for run, grams in wanted.items():
+    def _run(self, words: Sequence[str]) -> Iterator[tuple[int, str]]:
+        for run, grams in self._runs.items():
             for at in range(len(words) - run + 1):
                 gram = tuple(words[at : at + run])
-                found += [(i, j, _joined(gram)) for i in grams.get(gram, ())]
-    return found
+                yield from ((index, f"both say “{_joined(gram)}”") for index in grams.get(gram, ()))
+
+    def _whole(self, words: Sequence[str]) -> Iterator[tuple[int, str]]:
+        for index, at in self._starts.get(tuple(words[:FEWEST_UNITS]), ()):
+            asked = self._units[index]
+            if list(words) == asked[at : at + len(words)] and len(words) >= LONG_RUN_SHARE * len(asked):
+                yield index, f"it asks all of “{_joined(words)}”"
+
+    def _near(self, words: Sequence[str]) -> Iterator[tuple[int, str]]:
+        grams = _grams(_joined(words))
+        if not grams or not self._fewest <= len(grams) <= self._most:
+            return
+        for index in sorted(set(self._sketches.query(_sketch(grams)))):
+            other = self._grams[index]
+            jaccard = len(grams & other) / len(grams | other)
+            if jaccard >= SIMILAR:
+                yield index, f"nearly the same words (Jaccard {jaccard:.2f})"
 
 
 def _run_length(words: Sequence[str]) -> int:
@@ -167,20 +187,6 @@ def _run_length(words: Sequence[str]) -> int:
     length_words = sum(0.5 if _is_han(word) else 1.0 for word in words)
     long = max(math.ceil(LONG_RUN_SHARE * len(words)), math.ceil(LONG_RUN * len(words) / length_words))
     return min(share, long)
-
-
-def _similar(examples: Sequence[Example], questions: Sequence[Question]) -> list[Hit]:
-    said: dict[str, Example] = {}
-    for example in examples:
-        for message in example.messages:
-            said.setdefault(message.content, example)
-    sources = list(said.values())
-    first = len(questions)
-    return [
-        Hit(questions[i], sources[j - first], f"nearly the same words (Jaccard {jaccard:.2f})")
-        for i, j, jaccard in near_duplicates([question.text for question in questions] + list(said))
-        if i < first <= j
-    ]
 
 
 def _without_punctuation(text: str) -> str:

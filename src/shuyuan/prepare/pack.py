@@ -16,7 +16,7 @@ Row = tuple[Encoded, ...]
 class Pack(Settings):
     """First-fit packing, longest first: within 11/9 of the fewest possible rows (Johnson 1973)."""
 
-    row_tokens: Annotated[int, Field(ge=64, le=1 << 17, description="most tokens computed at once")] = 1024
+    row_tokens: Annotated[int, Field(ge=16, le=1 << 17, description="most tokens computed at once")] = 1024
 
     def pack(self, sequences: Iterable[Encoded]) -> tuple[Row, ...]:
         """Rows of whole sequences; only a sequence longer than a row has one to itself. Same input, same rows."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,9 @@ from typing import Any
 from shuyuan.base.errors import Fixable, near_miss
 from shuyuan.base.files import fingerprint
 from shuyuan.base.records import Example, Kept, Message, Question
+from shuyuan.prepare.conversations import example_id
 from shuyuan.prepare.leak import normal
+from shuyuan.prepare.rows import csv_rows, json_lines
 from shuyuan.read.encoding import decode
 from shuyuan.read.formats import load
 from shuyuan.read.language import language
@@ -21,6 +22,7 @@ from shuyuan.read.language import language
 COLUMNS = ("question", "answer", "reply", "fact", "use", "language", "source", "evidence")
 USES = ("learn", "exam")
 ALTERNATIVES = " | "
+LIKE = '{"question": …, "answer": …}'
 REFUSALS = {"zh": "资料里没有这个问题的答案。", "en": "The material does not answer this question."}
 
 
@@ -53,12 +55,16 @@ def read_questions(path: Path, name: str = "") -> tuple[list[Row], Kept]:
     start = text.lstrip()[:1]
     if start == "[":
         raise Fixable("this is one JSON list", "put one object a line (JSONL)", f"{path}:1")
-    raw = _json_lines(text, path) if start == "{" else _csv_rows(text, path)
+    lines = io.StringIO(text, newline="\n")
+    raw: Iterable[tuple[int, dict[str, Any]]]
+    raw = json_lines(lines, path, LIKE) if start == "{" else csv_rows(lines, path, _columns)
     rows: list[Row] = []
     came = 0
     there: dict[str, int] = {}
     for line, values in raw:
         came += 1
+        if start != "{":
+            values = {**values, "answer": (values.get("answer") or "").split(ALTERNATIVES)}
         row = _row(values, f"{path}:{line}", f"{name or path}:{line}")
         earlier = there.setdefault(normal(row.question) or row.question, len(rows))
         if earlier == len(rows) or (row.use and rows[earlier].use not in ("", row.use)):
@@ -77,7 +83,7 @@ def examples(rows: Iterable[Row]) -> list[Example]:
     for row in rows:
         answer = row.reply or next(iter(row.answers), REFUSALS.get(row.language, REFUSALS["en"]))
         messages = (Message("user", row.question), Message("assistant", answer))
-        made.append(Example(fingerprint("example", row.question, answer), messages, row.fact, row.place))
+        made.append(Example(example_id(messages), messages, row.fact, row.place))
     return made
 
 
@@ -98,57 +104,15 @@ def exam_questions(rows: Iterable[Row]) -> list[Question]:
     ]
 
 
-def _json_lines(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            values = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise Fixable(
-                f"not valid JSON: {error}", "each line must be one whole object", f"{path}:{number}"
-            ) from None
-        if not isinstance(values, dict):
-            raise Fixable("not a JSON object", 'write {"question": …, "answer": …}', f"{path}:{number}")
-        yield number, values
-
-
-def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    head = text.partition("\n")[0]
-    delimiter = max(",;\t", key=head.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    columns: Sequence[str] = ()
-    line = 1
-    try:
-        for cells in reader:
-            if not any(cell.strip() for cell in cells):
-                pass
-            elif not columns:
-                columns = [cell.strip().lower() for cell in cells]
-                _check_columns(columns, f"{path}:{line}")
-            elif len(cells) > len(columns):
-                raise Fixable(
-                    f"{len(cells)} cells, but the header has {len(columns)} columns",
-                    "put cells that hold a delimiter in double quotes",
-                    f"{path}:{line}",
-                )
-            else:
-                values: dict[str, Any] = dict(zip(columns, cells, strict=False))
-                yield line, {**values, "answer": (values.get("answer") or "").split(ALTERNATIVES)}
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise Fixable(f"not valid CSV: {error}", "save it again as CSV", f"{path}:{line}") from None
-
-
-def _check_columns(columns: Iterable[str], place: str) -> None:
-    columns = list(columns)
+def _columns(names: Sequence[str], place: str) -> Sequence[str]:
+    """The header's columns in lower case, checked."""
+    columns = [name.lower() for name in names]
     for column in columns:
         if column not in COLUMNS:
             raise Fixable(f"unknown column '{column}'", near_miss(column, COLUMNS), place)
     if "question" not in columns:
         raise Fixable("there is no column 'question'", f"columns can be: {', '.join(COLUMNS)}", place)
-    if len(set(columns)) < len(columns):
-        raise Fixable("a column stands there twice", "remove one", place)
+    return columns
 
 
 def _row(values: dict[str, Any], where: str, place: str) -> Row:

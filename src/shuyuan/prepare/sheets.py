@@ -31,7 +31,7 @@ def read_sheets(material: Material, roots: Roots, paths: Iterable[Path], split: 
     """Read question files, divide their rows into learning and exam, and refuse leaks; nothing is stored yet.
 
     Rows of files that were added before stay where they are, and pull their near duplicates to their side. A row that
-    another file has already is dropped.
+    another file has already is dropped. Data files may be large: they are compared with the exam before a teaching.
     """
     rows: list[Row] = []
     names: list[str] = []
@@ -43,7 +43,8 @@ def read_sheets(material: Material, roots: Roots, paths: Iterable[Path], split: 
         rows += found
         came += kept.came
         dropped.update(kept.dropped)
-    old_examples = [example for example in material.examples() if _name_of(example.place) not in names]
+    beside = [origin for origin in material.origins() if origin not in (*names, *roots.data)]
+    old_examples = [example for origin in beside for example in material.examples(origin)]
     old_questions = [question for question in material.questions() if _name_of(question.place) not in names]
     there = [_old_row(e.messages[0].content, "learn", e.fact, e.place) for e in old_examples]
     there += [_old_row(q.text, "exam", q.fact, q.place) for q in old_questions]

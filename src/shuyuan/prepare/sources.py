@@ -25,6 +25,7 @@ class Roots:
     folder: Path
     roots: dict[str, str] = field(default_factory=dict)
     questions: dict[str, str] = field(default_factory=dict)
+    data: dict[str, str] = field(default_factory=dict)
     chunk: dict[str, Any] | None = None
     absorbed: list[str] = field(default_factory=list)
 
@@ -36,7 +37,8 @@ class Roots:
 
     def save(self) -> None:
         """Write them down."""
-        write_json(self.folder / FILE, {"roots": self.roots, "questions": self.questions, "chunk": self.chunk})
+        kept = {"roots": self.roots, "questions": self.questions, "data": self.data, "chunk": self.chunk}
+        write_json(self.folder / FILE, kept)
 
     def name(self, path: Path) -> str:
         """The source name of an added file or folder."""
@@ -54,6 +56,11 @@ class Roots:
         """The name of a question file: its folder and its own."""
         path = path.resolve()
         return _claim(self.questions, "/".join((path.parent.name, path.name)).lstrip("/"), path)
+
+    def data_name(self, path: Path) -> str:
+        """The name of a file of training data: its folder and its own."""
+        path = path.resolve()
+        return _claim(self.data, "/".join((path.parent.name, path.name)).lstrip("/"), path)
 
 
 def _claim(names: dict[str, str], name: str, path: Path) -> str:

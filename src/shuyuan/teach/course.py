@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from shuyuan.base.errors import Fixable
-from shuyuan.base.files import fingerprint, whole_folder
+from shuyuan.base.files import fingerprint, whole_folder, write_json
 from shuyuan.base.progress import say
 from shuyuan.base.records import Assistant, Lessons, Run
 from shuyuan.base.settings import Settings
 from shuyuan.prepare.chat import Encoded
 from shuyuan.prepare.pack import Pack, Row
+from shuyuan.teach.card import ESTIMATE
 
 if TYPE_CHECKING:
     import torch
 
     from shuyuan.load.model import Model
-    from shuyuan.train.loop import Plan
+    from shuyuan.train.loop import Loss, Plan
 
 
 def taught_model(assistant: Assistant, route: str) -> Model:
@@ -56,13 +59,15 @@ def answering_with(net: torch.nn.Module, assistant: Assistant, run: Run) -> Assi
 
 def teach_all_weights(base: Model, plan: Plan, run: Run) -> None:
     """Teach a copy of the base and keep it as a Hugging Face folder, `weights/`, that other tools open too."""
+    from shuyuan.load.quiet import quiet
+    from shuyuan.train.adapter import merged
     from shuyuan.train.loop import fit
     from shuyuan.train.supervised import Supervised
 
-    net = copy.deepcopy(base.net)
+    net = copy.deepcopy(merged(base.net))  # an adapter learns on as part of the weights
     fit(net, dict(net.named_parameters()), Supervised(), plan)
-    with whole_folder(run.folder / "weights") as aside:
-        net.save_pretrained(aside)
+    with quiet(), whole_folder(run.folder / "weights") as aside:
+        net.save_pretrained(aside)  # type: ignore[operator]
         base.tokenizer.save_pretrained(aside)
 
 
@@ -75,15 +80,50 @@ def open_weights(assistant: Assistant, run: Run) -> Assistant:
     return answering_with(model.net, assistant, run)
 
 
+class Rehearsed(Exception):  # noqa: N818  (nothing went wrong)
+    """Ends a rehearsal before anything is taught; `found` is what it was for."""
+
+    def __init__(self, found: Any) -> None:
+        super().__init__("a rehearsal has ended")
+        self.found = found
+
+
+@dataclass(frozen=True)
+class Part(Sequence[Encoded]):
+    """Some sequences of a source, by index; nothing is copied."""
+
+    source: Sequence[Encoded]
+    indices: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @overload
+    def __getitem__(self, at: int) -> Encoded: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Part: ...
+
+    def __getitem__(self, at: int | slice) -> Encoded | Part:
+        if isinstance(at, slice):
+            return Part(self.source, self.indices[at])
+        return self.source[int(self.indices[at])]
+
+
 @dataclass(frozen=True)
 class Course:
-    """Sequences taught for some epochs, `batch` at a time, each epoch in an order of its own drawn from the seed."""
+    """Sequences taught for some epochs, `batch` at a time, each epoch in an order of its own drawn from the seed.
 
-    sequences: tuple[Encoded, ...]
-    epochs: int
+    `sequences` may be larger than memory. `model` is the one taught: with it the run is watched for forgetting, and
+    its tokenizer shows a sample beforehand.
+    """
+
+    sequences: Sequence[Encoded]
+    epochs: float
     batch: int
     seed: int
     pack: Pack
+    model: Model | None = None
 
     @property
     def steps_an_epoch(self) -> int:
@@ -93,23 +133,64 @@ class Course:
     def rows(self, step: int) -> tuple[Row, ...]:
         """The packed rows of one step; the same for the same step, whatever came before."""
         epoch, position = divmod(step, self.steps_an_epoch)
-        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.sequences))
+        order = _order(self.seed, epoch, len(self.sequences))
         chosen = order[position * self.batch : (position + 1) * self.batch]
-        return self.pack.pack(self.sequences[i] for i in chosen)
+        return self.pack.pack(self.sequences[int(i)] for i in chosen)
 
     def plan(self, route: Settings, run: Run, learning_rate: float, unit: str) -> Plan:
-        """The loop's orders, said aloud with how the number of steps comes about."""
+        """The loop's orders, said aloud with how the number of steps comes about.
+
+        Some sequences are held out to measure on (`run.guards`). The order to look before teaching is in the plan, too:
+        a pre-flight check, or the rehearsal that `run` asks for.
+        """
+        from shuyuan.teach.watching import held_out, watch_over
         from shuyuan.train.loop import Plan
 
-        steps = self.steps_an_epoch * self.epochs
-        tokens = sum(len(sequence.ids) for sequence in self.sequences)
-        targets = sum(sequence.targets for sequence in self.sequences)
+        tokens, targets, mark = self._content(type(route).__name__, route.model_dump(), run.guards.model_dump())
+        all_tokens = round(tokens * self.epochs)
+        aside = held_out(self.sequences, run.guards, self.seed, all_tokens)
+        taught = self.without(aside)
+        steps = max(1, round(taught.steps_an_epoch * self.epochs))
         say(
-            f"{run.name}: {steps:,} steps = {self.epochs} epochs × {len(self.sequences):,} {unit} / {self.batch}; "
-            f"{tokens:,} tokens an epoch, {targets:,} learned"
+            f"{run.name}: {steps:,} steps = {self.epochs:.4g} epochs × {len(taught.sequences):,} {unit}"
+            f" / {self.batch}; {tokens:,} tokens an epoch, {targets:,} learned"
         )
-        content = hashlib.sha256()
+        held = [self.sequences[i] for i in aside]
+        watch = watch_over(held, self.model, self.pack, run.guards, steps=steps, tokens=all_tokens)
+        plan = Plan(f"teaching {run.name}", steps, taught.rows, learning_rate, run.folder, mark, watch=watch)
+        return replace(plan, before=partial(_before, taught, run=run))
+
+    def without(self, aside: Sequence[int]) -> Course:
+        """This course less the sequences of these indices."""
+        rest = np.delete(np.arange(len(self.sequences)), np.array(aside, int))
+        return replace(self, sequences=Part(self.sequences, rest)) if aside else self
+
+    def _content(self, *settings: object) -> tuple[int, int, str]:
+        """The tokens of an epoch, those learned, and a mark that changes with any of them and with the settings."""
+        tokens, targets, content = 0, 0, hashlib.sha256()
         for sequence in self.sequences:
+            tokens += len(sequence.ids)
+            targets += sequence.targets
             content.update(np.array(sequence.ids, np.int32).tobytes() + bytes(sequence.learned))
-        mark = fingerprint(type(route).__name__, route.model_dump(), self.seed, content.hexdigest())
-        return Plan(f"teaching {run.name}", steps, self.rows, learning_rate, run.folder, mark)
+        return tokens, targets, fingerprint(*settings, self.seed, content.hexdigest())
+
+
+def _before(
+    course: Course, plan: Plan, net: torch.nn.Module, learned: Mapping[str, torch.Tensor], loss: Loss, *, run: Run
+) -> None:
+    """What is done before the first step: look, and begin; or rehearse what the run asks for, and end there."""
+    from shuyuan.teach.preflight import look_over
+    from shuyuan.teach.tune import choose_rate_and_epochs
+
+    if run.tune_seconds:
+        raise Rehearsed(choose_rate_and_epochs(course, plan, net, learned, loss, seconds=run.tune_seconds))
+    found = look_over(course, plan, net, learned, loss)
+    if run.dry:
+        raise Rehearsed(found)
+    say(found.short())
+    write_json(run.folder / ESTIMATE, {"seconds": found.seconds, "peak_bytes": found.peak_bytes})
+
+
+@lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, count: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch)).permutation(count)

@@ -22,14 +22,14 @@ class Full(Settings):
 
     def teach(self, assistant: Assistant, lessons: Lessons, run: Run) -> Assistant:
         """Learn the examples' assistant turns; raises when there are none."""
-        from shuyuan.prepare.chat import encode_examples
         from shuyuan.prepare.pack import Pack
+        from shuyuan.prepare.tokens import encoded
 
         base = taught_model(assistant, "full")
         need_examples(lessons, "full")
-        sequences, kept = encode_examples(lessons.examples, base.tokenizer, self.longest)
+        sequences, kept = encoded(lessons.examples, base.tokenizer, self.longest, run.cache)
         say(f"{run.name}: {kept}")
-        course = Course(sequences, self.epochs, self.batch, run.seed, Pack(row_tokens=self.longest))
+        course = Course(sequences, self.epochs, self.batch, run.seed, Pack(row_tokens=self.longest), base)
         teach_all_weights(base, course.plan(self, run, self.learning_rate, "examples"), run)
         return self.open(assistant, run)
 

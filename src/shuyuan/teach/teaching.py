@@ -3,26 +3,96 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 import time
 import tomllib
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
 from shuyuan import __version__
 from shuyuan.base.errors import Fixable, near_miss
-from shuyuan.base.files import fingerprint, locked, read_jsonl, write_json, write_whole
+from shuyuan.base.files import fingerprint, locked, read_json, write_json, write_whole
+from shuyuan.base.guards import Guards
 from shuyuan.base.material import lessons_fingerprint
 from shuyuan.base.progress import human_bytes, human_seconds, say
-from shuyuan.base.records import Answer, Assistant, Run
+from shuyuan.base.records import Answer, Assistant, Lessons, Run
 from shuyuan.base.records import ask as conversation
+from shuyuan.base.settings import Settings
 from shuyuan.base.shelf import choices, choose
 from shuyuan.base.workspace import Workspace, finished
+from shuyuan.prepare.leak import check_leaks
+from shuyuan.teach.card import TUNED, card, outcome
 from shuyuan.teach.cost import measured
+
+if TYPE_CHECKING:
+    from shuyuan.teach.preflight import Preflight
 
 BARE = "bare"  # the base model itself: always there, never taught
 SETTINGS = "settings.toml"
+
+
+@dataclass(frozen=True)
+class _Teaching:
+    """What one teaching is made from."""
+
+    workspace: Workspace
+    route: str
+    way: Settings
+    on: str
+    run: Run
+    lessons: Lessons
+
+    @property
+    def moves_weights(self) -> bool:
+        return "learning_rate" in type(self.way).model_fields
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """What `done.json` and `settings.toml` say of it; its fingerprint changes with anything it is made from."""
+        settings, seed = self.way.model_dump(), self.run.seed
+        guards = {"guards": self.run.guards.model_dump()} if self.moves_weights else {}
+        material = lessons_fingerprint(self.lessons)
+        mark = fingerprint(self.route, settings, seed, _mark(self.workspace, self.on), material, guards)
+        return {"route": self.route, "on": self.on, "seed": seed, "fingerprint": mark, "settings": settings, **guards}
+
+    def rehearse(self, folder: Path, **how: Any) -> Any:
+        """Go as far as the first step, and bring back what was found there; nothing is kept in the run's own folder."""
+        from shuyuan.teach.course import Rehearsed
+
+        check_leaks(self.lessons.examples, self.workspace.material.questions())
+        base = open_assistant(self.workspace, self.on)
+        try:
+            self.way.teach(base, self.lessons, replace(self.run, folder=folder, **how))  # type: ignore[attr-defined]
+        except Rehearsed as ended:
+            return ended.found
+        raise AssertionError(f"the route {self.route} does not look before it teaches")
+
+
+def _teaching(  # noqa: PLR0917  (what `teach` was given)
+    workspace: Workspace,
+    route: str,
+    settings: Mapping[str, Any] | None,
+    on: str,
+    name: str,
+    seed: int,
+    guards: Guards | None,
+    *,
+    rehearsal: bool,
+) -> _Teaching:
+    way = choose("teach", route).of(settings or {})
+    run = workspace.run(name or (route if on == BARE else f"{on}+{route}"), seed)
+    run = replace(run, guards=guards or Guards())
+    teaching = _Teaching(workspace, route, way, on, run, workspace.material.lessons())
+    if not teaching.moves_weights and (rehearsal or run.guards != Guards()):
+        raise Fixable(
+            f"{route} moves no weights: there is nothing to rehearse, to tune or to guard",
+            "leave out --dry-run, --tune, --hold-out, --patience and --forget-limit",
+        )
+    return teaching
 
 
 def teach(
@@ -34,45 +104,84 @@ def teach(
     name: str = "",
     seed: int = 0,
     again: bool = False,
+    guards: Guards | None = None,
+    tune_seconds: float = 0.0,
 ) -> Assistant:
     """Teach the assistant `on` by a route and return the new one; it is kept as the run `name`.
 
     The name is derived from the routes when none is given (`lora`, `lora+retrieve`). A run that is finished and made
     from the same things is opened, not made again; one made from other things is refused unless `again`. A run that was
-    stopped goes on from its newest checkpoint. Exam questions found in the material stop everything.
+    stopped goes on from its newest checkpoint. Exam questions found in the material stop everything. `tune_seconds`
+    above 0: learning rate and epochs are first chosen by trials within that time, once for the same material.
     """
-    from shuyuan.prepare.leak import check_leaks
-
-    way = choose("teach", route).of(settings or {})
-    name = name or (route if on == BARE else f"{on}+{route}")
-    run = workspace.run(name, seed)
-    lessons = workspace.material.lessons()
-    mark = fingerprint(route, way.model_dump(), seed, _mark(workspace, on), lessons_fingerprint(lessons))
-    plan = {"route": route, "on": on, "seed": seed, "fingerprint": mark, "settings": way.model_dump()}
-    with locked(run.folder.parent / f".{name}.lock", f"teaching {name}"):
-        done = finished(run)
-        if done and done["fingerprint"] == mark:
-            say(f"{name} is taught already and nothing it was made from has changed")
-            return open_assistant(workspace, name)
-        if done and not again:
-            raise Fixable(
-                f"'{name}' was taught already, from other things: {_difference(run, plan)}",
-                "give this one another --name, or replace the old one with --again",
-            )
-        check_leaks(lessons.examples, workspace.material.questions())
-        if done or _kept_plan(run).get("fingerprint") != mark:
+    teaching = _teaching(workspace, route, settings, on, name, seed, guards, rehearsal=tune_seconds > 0)
+    run = teaching.run
+    with locked(run.folder.parent / f".{run.name}.lock", f"teaching {run.name}"):
+        tuned = _tuned(teaching, tune_seconds, again) if tune_seconds else {}
+        if tuned:
+            way = type(teaching.way).of({**teaching.way.model_dump(), **tuned["chosen"]})
+            teaching = replace(teaching, way=way)
+        plan, done = teaching.plan, finished(run)
+        if done and done["fingerprint"] == plan["fingerprint"]:
+            say(f"{run.name} is taught already and nothing it was made from has changed")
+            return open_assistant(workspace, run.name)
+        _refuse_other(run, plan, again)
+        check_leaks(teaching.lessons.examples, workspace.material.questions())
+        if done or _kept_plan(run).get("fingerprint") != plan["fingerprint"]:
             shutil.rmtree(run.folder, ignore_errors=True)
-        write_whole(run.folder / SETTINGS, tomli_w.dumps({**plan, "settings": way.model_dump(exclude_none=True)}))
-        base = open_assistant(workspace, on)
+        kept = {**plan, "settings": teaching.way.model_dump(exclude_none=True)}
+        write_whole(run.folder / SETTINGS, tomli_w.dumps(kept))
+        if tuned:
+            write_json(run.folder / TUNED, tuned)
+        held = [open_assistant(workspace, on)]  # handed over: a route may let go of what it does not need
         with measured() as cost:
-            taught: Assistant = way.teach(base, lessons, run)
-        tokens = sum(line["tokens"] for line in read_jsonl(run.folder / "log.jsonl"))
-        record = {**plan, **cost, "trained_tokens": tokens, "finished_at": round(time.time()), "version": __version__}
-        write_whole(run.folder / "card.md", _card(workspace, name, record))
+            taught: Assistant = teaching.way.teach(held.pop(), teaching.lessons, run)  # type: ignore[attr-defined]
+        record = {**plan, **cost, **outcome(run, cost), "finished_at": round(time.time()), "version": __version__}
+        write_whole(run.folder / "card.md", card(workspace, run.name, record))
         write_json(run.folder / "done.json", record)
         shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
-    say(f"{name}: taught in {human_seconds(cost['seconds'])}, peak memory {human_bytes(cost['peak_bytes'])}")
+    say(f"{run.name}: taught in {human_seconds(cost['seconds'])}, peak memory {human_bytes(cost['peak_bytes'])}")
     return taught
+
+
+def dry_run(
+    workspace: Workspace,
+    route: str,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    on: str = BARE,
+    name: str = "",
+    seed: int = 0,
+    guards: Guards | None = None,
+) -> Preflight:
+    """Look over what `teach` would do with the same arguments, and change nothing."""
+    teaching = _teaching(workspace, route, settings, on, name, seed, guards, rehearsal=True)
+    with tempfile.TemporaryDirectory() as folder:
+        found: Preflight = teaching.rehearse(Path(folder), dry=True)
+    return replace(found, questions=len(workspace.material.questions()))
+
+
+def _tuned(teaching: _Teaching, seconds: float, again: bool) -> dict[str, Any]:
+    """The learning rate and epochs that trials chose, with the trials; those of an earlier time for the same things."""
+    from shuyuan.teach.tune import as_plain
+
+    run, file = teaching.run, teaching.run.folder / TUNED
+    asked = fingerprint(teaching.plan["fingerprint"], seconds)
+    kept: dict[str, Any] = read_json(file) if file.exists() else {}
+    if kept.get("asked") == asked:
+        say(f"{run.name}: learning rate and epochs as chosen before: {kept['chosen']}")
+        return kept
+    missing = {"learning_rate", "epochs"} - type(teaching.way).model_fields.keys()
+    if missing:
+        raise Fixable(f"{teaching.route} has no {' and '.join(missing)} to choose", "leave out --tune")
+    _refuse_other(run, teaching.plan, again)
+    scratch = run.folder.parent / f".{run.name}.tune"
+    try:
+        found = as_plain(teaching.rehearse(scratch, tune_seconds=seconds))
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    chosen = {"learning_rate": found.pop("learning_rate"), "epochs": found.pop("epochs")}
+    return {"asked": asked, "chosen": chosen, **found}
 
 
 def open_assistant(workspace: Workspace, name: str) -> Assistant:
@@ -115,7 +224,8 @@ def stale(workspace: Workspace, name: str) -> str:
         return why
     seed = int(str(done["seed"]))
     material = lessons_fingerprint(workspace.material.lessons())
-    mark = fingerprint(done["route"], done["settings"], seed, _mark(workspace, str(done["on"])), material)
+    guards = {"guards": done["guards"]} if "guards" in done else {}
+    mark = fingerprint(done["route"], done["settings"], seed, _mark(workspace, str(done["on"])), material, guards)
     return "" if mark == done["fingerprint"] else "the material or its base has changed since it was taught"
 
 
@@ -134,39 +244,21 @@ def _kept_plan(run: Run) -> dict[str, Any]:
     return tomllib.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
+def _refuse_other(run: Run, plan: Mapping[str, Any], again: bool) -> None:
+    """Refuse to replace a finished run made from other things, unless it is to be done `again`."""
+    if finished(run) and not again:
+        raise Fixable(
+            f"'{run.name}' was taught already, from other things: {_difference(run, plan)}",
+            "give this one another --name, or replace the old one with --again",
+        )
+
+
 def _difference(run: Run, plan: Mapping[str, Any]) -> str:
     old = _kept_plan(run)
-    before, now = ({**p, **p.get("settings", {})} for p in (old, plan))
+    before, now = ({**p, **p.get("settings", {}), **p.get("guards", {})} for p in (old, plan))
     changed = [
         f"{key} {before.get(key)} → {value}"
         for key, value in now.items()
-        if key not in ("fingerprint", "settings") and before.get(key) != value
+        if key not in ("fingerprint", "settings", "guards") and before.get(key) != value
     ]
     return ", ".join(changed) or "the material has changed"
-
-
-def _card(workspace: Workspace, name: str, record: Mapping[str, Any]) -> str:
-    counts = workspace.material.counts()
-    settings = "\n".join(f"| {key} | {value} |" for key, value in record["settings"].items())
-    return f"""# {name}
-
-Taught by the route `{record["route"]}` on `{record["on"]}` with seed {record["seed"]}.
-Base model: `{workspace.choices.model}`.
-
-| material | |
-|---|---|
-| documents | {counts["documents"]} |
-| passages | {counts["passages"]} |
-| examples | {counts["examples"]} |
-
-| setting | |
-|---|---|
-{settings}
-
-| cost | |
-|---|---|
-| time | {human_seconds(record["seconds"])} |
-| CPU time | {human_seconds(record["cpu_seconds"])} |
-| peak memory | {human_bytes(record["peak_bytes"])} |
-| tokens computed on | {record["trained_tokens"]:,} |
-"""

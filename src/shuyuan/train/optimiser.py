@@ -15,7 +15,8 @@ EPSILON = 1e-8
 SLICE_CPU = 1 << 18  # weights updated at once by a core: few enough to stay in its cache (LOG.md)
 SLICE_GPU = 1 << 26  # few enough that the float32 copy of a slice is small beside the model
 
-Slice: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None, float]  # weight, grad, mean, square, low, decay
+# weight, gradient, mean, square, low, the rate's factor, decay
+Slice: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None, float, float]
 T = TypeVar("T")
 
 
@@ -25,10 +26,14 @@ class AdamW:
     An update smaller than 1/256 of a bfloat16 weight would be rounded away, so each such weight has a float32 master.
     The bfloat16 weight is the master's upper half; only the lower half is kept beside it (`low`, int16), which is exact
     and costs 2 bytes a weight instead of 4. All work is done slice by slice; on a CPU each core has slices of its own.
+    `rates` are factors of the learning rate, by name, for the weights that have one of their own.
     """
 
-    def __init__(self, weights: Mapping[str, Tensor], weight_decay: float = 0.0) -> None:
+    def __init__(
+        self, weights: Mapping[str, Tensor], weight_decay: float = 0.0, rates: Mapping[str, float] | None = None
+    ) -> None:
         self.weights = dict(weights)
+        self.rates = dict(rates or {})
         self.weight_decay = weight_decay
         self.steps = 0
         self._low = {n: torch.zeros_like(w, dtype=torch.int16) for n, w in weights.items() if w.dtype == torch.bfloat16}
@@ -58,7 +63,7 @@ class AdamW:
             decay = self.weight_decay if weight.ndim > 1 else 0.0
             parts = [self._slices(t) for t in (weight, weight.grad, self._mean[name], self._square[name])]
             low = self._slices(self._low[name]) if name in self._low else [None] * len(parts[0])
-            slices += [(*part, decay) for part in zip(*parts, low, strict=True)]
+            slices += [(*part, self.rates.get(name, 1.0), decay) for part in zip(*parts, low, strict=True)]
         self._share(slices, lambda mine: self._update(mine, learning_rate, scale))
         for weight in self.weights.values():
             weight.grad = None
@@ -72,7 +77,7 @@ class AdamW:
         longest = max(len(weight) for weight, *_ in slices)
         scratch, spare = (torch.empty(longest, dtype=torch.int32, device=device) for _ in range(2))
         gradient = torch.empty(longest, device=device)
-        for weight, grad, mean, square, low, decay in slices:
+        for weight, grad, mean, square, low, factor, decay in slices:
             n = len(weight)
             master = weight if low is None else _join(weight, low, scratch[:n])
             adamw(
@@ -86,7 +91,7 @@ class AdamW:
                 amsgrad=False,
                 beta1=BETAS[0],
                 beta2=BETAS[1],
-                lr=learning_rate,
+                lr=learning_rate * factor,
                 weight_decay=decay,
                 eps=EPSILON,
                 maximize=False,

@@ -1,0 +1,254 @@
+"""LoRA on one processor: ours against TRL and LLaMA-Factory, on the same tokens, from the same adapter.
+
+All contestants get the examples of `chats.jsonl` as the same token ids with the same targets, eight a step in the
+same order, and start from one adapter file (rank 16, alpha 32, every linear layer of the blocks). Learning rates,
+betas and clipping are equal. What differs is what each does with them, and stands in the table: precision, padding,
+checkpointing.
+
+    python bench/lora.py --peers FOLDER --model smollm2-135m      # bench/README.md says what is in FOLDER
+    python bench/lora.py --quick                                 # two steps, once, ours only; writes no result
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import paired
+import torch
+from paired import OURS, Contestant
+
+from shuyuan.base.files import read_jsonl
+from shuyuan.base.progress import say
+from shuyuan.base.records import Example, Message
+from shuyuan.load.model import Model, open_model
+from shuyuan.prepare.chat import Encoded, encode_examples
+from shuyuan.train.adapter import save_adapter, with_adapter
+from shuyuan.train.layers import linear_layers
+from shuyuan.train.loop import CLIP_NORM
+from shuyuan.train.optimiser import BETAS
+from shuyuan.train.schedule import warmup_cosine
+
+RANK, ALPHA, LEARNING_RATE, BATCH, ROW_TOKENS = 16, 32.0, 2e-4, 8, 1024
+SQUARE = 4096
+MATRIX = Contestant("matrix products", OURS, "matrix.py")
+CONTESTANTS = (
+    Contestant(OURS, OURS, "shuyuan_lora.py", {"dtype": "bfloat16"}),
+    Contestant("TRL, defaults, fp32", "trl", "trl_sft.py", {"dtype": "float32", "bf16": False}),
+    Contestant(
+        "TRL, bf16, packed, no checkpointing",
+        "trl",
+        "trl_sft.py",
+        {
+            "dtype": "bfloat16",
+            "bf16": True,
+            "padding_free": True,
+            "max_length": None,
+            "gradient_checkpointing": False,
+        },
+    ),
+    Contestant("LLaMA-Factory, bf16", "llamafactory", "llamafactory_sft.py", {"bf16": True}),
+    # Only on demand (--also): the same thing in equal conditions.
+    Contestant("shuyuan, fp32", OURS, "shuyuan_lora.py", {"dtype": "float32"}),
+    Contestant(
+        "TRL, bf16, padded, no checkpointing",
+        "trl",
+        "trl_sft.py",
+        {"dtype": "bfloat16", "bf16": True, "gradient_checkpointing": False},
+    ),
+    Contestant(
+        "LLaMA-Factory, bf16, no checkpointing",
+        "llamafactory",
+        "llamafactory_sft.py",
+        {"bf16": True, "disable_gradient_checkpointing": True},
+    ),
+)
+USUAL = 4
+NOTES = f"""LoRA of rank {RANK} and alpha {ALPHA:.0f} on every linear layer of the blocks, learning rate
+{LEARNING_RATE}, {BATCH} chats a step, the same token ids, targets, order and starting adapter for everyone. Tokens
+are real ones; padding is computed but not counted. CPU-seconds are user and system time of the process over all steps
+but the first, batches fetched included. Peak memory is the whole process's. TRL at its defaults checkpoints gradients
+and pads; "packed" is its `padding_free`, in which the eight chats of a step are one row and cannot see each other.
+LLaMA-Factory as shipped checkpoints and pads. Ours packs rows of {ROW_TOKENS} and does not checkpoint. Every figure:
+median (lowest–highest) over the repetitions; ratios with a 95 % bootstrap interval.
+"""
+
+
+def main() -> None:
+    """Prepare the job, run the contestants in turn, write bench/results/lora.{json,md}."""
+    given = arguments()
+    with tempfile.TemporaryDirectory(prefix="bench.") as scratch:
+        folder = Path(scratch)
+        job, workload = prepared(
+            given.model,
+            folder / "adapter",
+            2 if given.quick else given.steps,
+            given.seed,
+            64 if given.quick else SQUARE,
+        )
+        wanted = CONTESTANTS[:1] if given.quick else CONTESTANTS if given.also else CONTESTANTS[:USUAL]
+        contestants = [*paired.present(wanted, given.peers), MATRIX]
+        record = {**paired.stamp(), "threads": given.threads, "workload": workload}
+
+        def kept(reports: dict[str, list[dict[str, Any]]]) -> None:
+            whole = {**record, **judged(reports, workload)}
+            paired.show_or_keep("lora", given, whole, drawn)
+
+        paired.run_in_turn(contestants, job, given, kept)
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers", type=Path, help="folder of the other projects' environments (bench/README.md)")
+    parser.add_argument("--model", default="smollm2-135m", help="name in the catalogue, or a folder")
+    parser.add_argument("--steps", type=int, default=4, help="steps of a run; the first is not counted")
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--print", action="store_true", help="show the result; do not keep it in bench/results")
+    parser.add_argument("--seed", type=int, default=0, help="of the order of the chats and of the starting adapter")
+    parser.add_argument("--also", action="store_true", help="the contestants under equal conditions, too")
+    parser.add_argument("--quick", action="store_true", help="two steps, once, ours only; writes no result")
+    given = parser.parse_args()
+    given.repetitions = 1 if given.quick else given.repetitions
+    return given
+
+
+def prepared(name: str, adapter: Path, steps: int, seed: int, square: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The job that every contestant gets, and what is to be said about it."""
+    model = open_model(name, dtype=torch.bfloat16)
+    save_adapter(with_adapter(model.net, RANK, ALPHA / RANK, seed), adapter, model.name)
+    sequences = chats(model)
+    order = torch.randperm(len(sequences), generator=torch.Generator().manual_seed(seed)).tolist()
+    chosen = [sequences[i] for i in order][: steps * BATCH]
+    batches = [chosen[at : at + BATCH] for at in range(0, len(chosen), BATCH)]
+    assert len(batches) == steps, f"{len(sequences)} chats are too few for {steps} steps of {BATCH}"
+    shapes = Counter((layer.in_features, layer.out_features) for layer in linear_layers(model.net).values())
+    job = {
+        "model": str(model.folder),
+        "adapter": str(adapter),
+        "rank": RANK,
+        "alpha": ALPHA,
+        "batch": BATCH,
+        "row_tokens": ROW_TOKENS,
+        "learning_rate": LEARNING_RATE,
+        "rates": [LEARNING_RATE * warmup_cosine(step, steps) for step in range(steps)],
+        "betas": BETAS,
+        "clip": CLIP_NORM,
+        "steps": [[{"ids": s.ids, "learned": s.learned} for s in batch] for batch in batches],
+        "shapes": [[*shape, layers] for shape, layers in shapes.items()],
+        "rows": ROW_TOKENS,
+        "square": square,
+    }
+    lengths = sorted(len(s.ids) for s in chosen)
+    workload = {
+        "chats": len(chosen),
+        "lengths": {"shortest": lengths[0], "median": lengths[len(lengths) // 2], "longest": lengths[-1]},
+        "measured_tokens": sum(len(s.ids) for s in chosen[BATCH:]),
+        "measured_targets": sum(s.targets for s in chosen[BATCH:]),
+    }
+    return job, workload
+
+
+def chats(model: Model) -> tuple[Encoded, ...]:
+    """The fixed set as token ids with their targets."""
+    rows = read_jsonl(paired.HERE / "chats.jsonl")
+    examples = [
+        Example(str(i), tuple(Message(turn["role"], turn["content"]) for turn in row["messages"]))
+        for i, row in enumerate(rows)
+    ]
+    sequences, kept = encode_examples(examples, model.tokenizer, ROW_TOKENS)
+    say(f"chats: {kept}")
+    return sequences
+
+
+def judged(reports: Mapping[str, list[dict[str, Any]]], workload: Mapping[str, Any]) -> dict[str, Any]:
+    """Every contestant's summary, ratios, differences in loss, and our share of the matrix peak."""
+    matrix = reports[MATRIX.name]
+    racing = {name: of for name, of in reports.items() if name != MATRIX.name}
+    for name, of in racing.items():
+        for report in of:
+            counted = sum(step["tokens"] for step in report["steps"][1:])
+            assert counted == workload["measured_tokens"], f"{name} computed {counted} real tokens"
+    ours = [paired.rate(report) for report in racing[OURS]]
+    others = [name for name in racing if name != OURS]
+    last = {name: of[0]["steps"][-1]["loss"] for name, of in racing.items()}
+    work = useful_gflop(racing[OURS][0]["sizes"], workload)
+    speeds = [work / sum(step["seconds"] for step in report["steps"][1:]) for report in racing[OURS]]
+    return {
+        "contestants": {name: paired.summary(of) for name, of in racing.items()},
+        "ratios": {name: paired.ratio(ours, [paired.rate(r) for r in racing[name]]) for name in others},
+        "loss_difference": {name: round(last[OURS] / last[name] - 1, 5) for name in others},
+        "useful_gflop_a_cpu_second": paired.spread(speeds),
+        "matrix_gflop_a_cpu_second": {
+            kind: paired.spread([report[kind] for report in matrix]) for kind in ("layers", "square")
+        },
+        "share_of_matrix_peak": {
+            kind: paired.spread([mine / report[kind] for mine, report in zip(speeds, matrix, strict=True)])
+            for kind in ("layers", "square")
+        },
+    }
+
+
+def useful_gflop(sizes: Mapping[str, int], workload: Mapping[str, int]) -> float:
+    """Work that LoRA cannot do without: frozen weights forward and towards the input, the adapter also for itself, the
+    output layer at the targets only. Attention, norms and the optimiser are not counted."""
+    tokens, targets = workload["measured_tokens"], workload["measured_targets"]
+    each = 4 * sizes["blocks"] + 6 * sizes["adapter"]
+    return 1e-9 * (each * tokens + 4 * sizes["head"] * targets)
+
+
+def drawn(whole: Mapping[str, Any]) -> str:
+    """The results as Markdown."""
+    lines = ["# LoRA on one processor", "", NOTES]
+    for model, record in whole.items():
+        load = record["workload"]
+        lengths = load["lengths"]
+        repeated = len(next(iter(record["contestants"].values()))["each"])
+        lines += [
+            f"## {model}",
+            "",
+            paired.place(record),
+            "",
+            f"{load['chats']} chats of {lengths['shortest']} to {lengths['longest']} tokens, median "
+            f"{lengths['median']}; "
+            f"measured: {load['measured_tokens']:,} tokens, {load['measured_targets']:,} of them learned. "
+            f"{repeated} repetitions, {record['threads']} thread(s).",
+            "",
+            "| | tokens per CPU-second | ours is | padding | first step, CPU-s | peak, GB | losses | ours differs by |",
+            "|-|-:|-:|-:|-:|-:|-|-:|",
+        ]
+        for name, of in record["contestants"].items():
+            ratio = record["ratios"].get(name)
+            faster = f"{ratio['median']:.2f}× ({ratio['low']:.2f}–{ratio['high']:.2f})" if ratio else "–"
+            differs = f"{100 * record['loss_difference'][name]:+.2f} %" if ratio else "–"
+            lines.append(
+                f"| {name} | {paired.cell(of['tokens_a_cpu_second'])} | {faster} | {of['padding_factor']:.2f} | "
+                f"{of['first_step_cpu_seconds']:.1f} | {of['peak_bytes'] / 1e9:.2f} | "
+                f"{' '.join(f'{loss:.4f}' for loss in of['losses'])} | {differs} |"
+            )
+        share, matrix = record["share_of_matrix_peak"], record["matrix_gflop_a_cpu_second"]
+        lines += [
+            "",
+            f"Useful work: {paired.cell(record['useful_gflop_a_cpu_second'])} GFLOP a CPU-second, that is "
+            f"{100 * share['layers']['median']:.0f} % of this model's own matrix products in bfloat16 "
+            f"({paired.cell(matrix['layers'])}) and {100 * share['square']['median']:.0f} % of a square of 4,096 "
+            f"({paired.cell(matrix['square'])}), measured in the same run.",
+            "",
+            "Versions: "
+            + "; ".join(
+                f"{name}: " + ", ".join(f"{package} {version}" for package, version in of["versions"].items())
+                for name, of in record["contestants"].items()
+            )
+            + ".",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
