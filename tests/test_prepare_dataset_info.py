@@ -16,7 +16,7 @@ from shuyuan.prepare.adding import add
 from shuyuan.prepare.conversations import Tally, read_data
 from shuyuan.prepare.dataset_info import read_dataset_info
 from shuyuan.prepare.leak import check_leaks
-from shuyuan.prepare.mixture import mixed_examples
+from shuyuan.prepare.mixture import Mix, mixed_examples
 
 IDENTITY = [
     {"instruction": "hi", "input": "", "output": "Hello! I am {{name}}, made by {{author}}."},
@@ -244,12 +244,12 @@ def test_files_of_a_workspace_are_mixed(
 ) -> None:
     data = folder(tmp_path)
     add(workspace, [], data=[data], datasets=["identity", "chat"], replace=FILL)
-    origins = ["data/identity.json", "data/chat.json"]
-    mixed = mixed_examples(workspace.material, origins, "interleave_over")
+    origins = ("data/identity.json", "data/chat.json")
+    mixed = mixed_examples(workspace.material, Mix(origins, "interleave_over"))
     assert [e.messages[0].content for e in mixed] == ["hi", "问", "你是谁？", "问"]
     assert "2 (50%) from the 1 of data/chat.json" in capsys.readouterr().err
     with pytest.raises(Fixable, match=r"no examples came from 'data/chat\.jsn'") as error:
-        mixed_examples(workspace.material, ["data/chat.jsn"])
+        mixed_examples(workspace.material, Mix(("data/chat.jsn",)))
     assert "data/chat.json" in error.value.hint
 
 

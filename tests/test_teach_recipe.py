@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from tiny import tiny_folder
 
 from shuyuan.base.errors import Fixable
 from shuyuan.base.shelf import choose
+from shuyuan.base.workspace import Choices, Workspace, finished
+from shuyuan.cli.main import main
 from shuyuan.teach.recipe import Recipe, read_recipe
+from shuyuan.teach.teaching import stale
 
 LORA = """\
 ### model
@@ -191,3 +196,38 @@ def test_all_that_is_not_here_is_named_at_once(tmp_path: Path) -> None:
 def test_what_is_no_recipe_is_refused(tmp_path: Path, text: str, what: str) -> None:
     with pytest.raises(Fixable, match=what):
         read_recipe(written(tmp_path, text))
+
+
+def test_a_recipe_is_followed_in_a_workspace(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in ("own", "chat", "other"):
+        rows = [{"instruction": f"{name} 问题 {n}？", "output": f"{name} 答案 {n} 🌱"} for n in range(6)]
+        (folder / f"{name}.json").write_text(json.dumps(rows, ensure_ascii=False), "utf-8")
+    info = {name: {"file_name": f"{name}.json"} for name in ("own", "chat", "other")}
+    (folder / "dataset_info.json").write_text(json.dumps(info), "utf-8")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "model_name_or_path: m\nstage: sft\nfinetuning_type: lora\nlora_rank: 2\ndataset: own,chat\n"
+        f"dataset_dir: {folder}\ncutoff_len: 64\nmix_strategy: interleave_under\ninterleave_probs: 0.5,0.5\n"
+        "num_train_epochs: 1\nper_device_train_batch_size: 2\nseed: 7\n",
+        "utf-8",
+    )
+    choices = Choices(model=str(tiny_folder(tmp_path / "tiny")))
+    workspace = Workspace.create(tmp_path / "school", choices)
+    command = ["follow", str(recipe), "--workspace", str(workspace.folder)]
+    assert main(command) == 0
+    done = finished(workspace.run("lora", 7))
+    assert done is not None
+    assert (done["settings"]["rank"], done["seed"]) == (2, 7)
+    assert done["mix"] == {
+        "origins": ["data/own.json", "data/chat.json"],
+        "strategy": "interleave_under",
+        "shares": [0.5, 0.5],
+    }
+    assert stale(workspace, "lora") == ""
+    assert main([*command, "--name", "dry", "--dry-run"]) == 0
+    assert finished(workspace.run("dry")) is None
+    (folder / "own.json").write_text("[]", "utf-8")
+    workspace.material.put_questions("data/own.json", [], [])
+    assert stale(workspace, "lora")

@@ -25,6 +25,7 @@ shuyuan teach lora --rank 32 --name lora-32
 shuyuan teach lora --tune 10m                   try learning rates and epochs for ten minutes, then teach with the best
 shuyuan teach full --forget-limit 0.2           slow down, then stop, when general text gets this much worse
 shuyuan teach lora --hold-out 0 --patience 0    teach every example, to the end
+shuyuan teach lora --mix data/own.jsonl=3 data/chat.jsonl=1   three rows of the one file for each of the other
 shuyuan teach retrieve --on lora                give the tuned model a library as well: lora+retrieve
 """
     speaks_json: ClassVar[bool] = True
@@ -40,6 +41,7 @@ shuyuan teach retrieve --on lora                give the tuned model a library a
     tune: Annotated[
         str, Field(pattern=r"^(\d+[smh])?$", description="first try learning rates and epochs, for 90s, 10m or 1h")
     ] = ""
+    mix: Annotated[tuple[str, ...], Field(description="files of examples to learn from, with shares: FILE=3")] = ()
     hold_out: HoldOut = Guards().hold_out
     patience: Patience = Guards().patience
     forget_limit: ForgetLimit = Guards().forget_limit
@@ -50,19 +52,21 @@ shuyuan teach retrieve --on lora                give the tuned model a library a
             routes = shelf.choices("teach")
             desk.show(table(list(routes.items()), ("route", "what it does")), routes)
             return 0
+        from shuyuan.prepare.mixture import mix_of
         from shuyuan.teach.teaching import dry_run, teach
 
         workspace = desk.workspace()
         guards = Guards(**{name: getattr(self, name) for name in Guards.model_fields})
-        order: dict[str, Any] = {"on": self.on, "name": self.name, "seed": self.seed, "guards": guards}
+        order: dict[str, Any] = {"route": self.route, "settings": desk.settings, "seed": self.seed, "guards": guards}
+        order |= {"on": self.on, "name": self.name, "mix": mix_of(self.mix) if self.mix else None}
         if self.dry_run and self.tune:
             raise Fixable("--dry-run does nothing, and --tune tries things out", "leave one of them out")
         if self.dry_run:
-            found = dry_run(workspace, self.route, desk.settings, **order)
+            found = dry_run(workspace, **order)
             desk.show(str(found), found)
             return 0
         tune_seconds = seconds_of(self.tune) if self.tune else 0.0
-        taught = teach(workspace, self.route, desk.settings, **order, again=self.again, tune_seconds=tune_seconds)
+        taught = teach(workspace, **order, again=self.again, tune_seconds=tune_seconds)
         desk.show(taught.name, {"name": taught.name, "done": finished(workspace.run(taught.name))})
         say(f'next: shuyuan ask "…" --with {taught.name}, or shuyuan exam')
         return 0

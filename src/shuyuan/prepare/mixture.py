@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, TypeVar, get_args, overload
 
 import numpy as np
@@ -17,6 +18,24 @@ from shuyuan.base.records import Example
 T = TypeVar("T")
 Strategy = Literal["concat", "interleave_under", "interleave_over", "interleave_once"]
 _DRAWN_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """Which files of a workspace are learned from (`origins`), and how they are mixed; see `mix`."""
+
+    origins: tuple[str, ...]
+    strategy: Strategy = "interleave_under"
+    shares: tuple[float, ...] = ()
+
+
+def mix_of(given: Iterable[str]) -> Mix:
+    """`own.jsonl=3 chat.jsonl=1` as a mix; a file without a number has the share 1."""
+    parts = [text.rpartition("=") if "=" in text else (text, "=", "1") for text in given]
+    try:
+        return Mix(tuple(name for name, _, _ in parts), shares=tuple(float(share) for _, _, share in parts))
+    except ValueError as error:
+        raise Fixable(f"a share is no number: {error}", "write FILE=3 OTHER=1") from None
 
 
 class Mixed(Sequence[T]):
@@ -83,19 +102,13 @@ def mix(
     return Mixed(sources, _interleaved(lengths, strategy, shares, seed))
 
 
-def mixed_examples(
-    material: Material,
-    origins: Sequence[str],
-    strategy: Strategy = "concat",
-    shares: Sequence[float] = (),
-    seed: int = 0,
-) -> Mixed[Example]:
+def mixed_examples(material: Material, how: Mix, seed: int = 0) -> Mixed[Example]:
     """The examples of some files of a workspace, mixed; what each contributes is said."""
     there = material.origins()
-    for origin in origins:
+    for origin in how.origins:
         if origin not in there:
             raise Fixable(f"no examples came from '{origin}'", near_miss(origin, there))
-    mixed = mix({origin: material.examples(origin) for origin in origins}, strategy, shares, seed)
+    mixed = mix({origin: material.examples(origin) for origin in how.origins}, how.strategy, how.shares, seed)
     say(str(mixed))
     return mixed
 

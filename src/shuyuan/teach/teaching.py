@@ -7,7 +7,7 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from shuyuan.base.settings import Settings
 from shuyuan.base.shelf import choices, choose
 from shuyuan.base.workspace import Workspace, finished
 from shuyuan.prepare.leak import check_leaks
+from shuyuan.prepare.mixture import Mix, mixed_examples
 from shuyuan.teach.card import TUNED, card, outcome
 from shuyuan.teach.cost import measured
 
@@ -45,6 +46,7 @@ class _Teaching:
     on: str
     run: Run
     lessons: Lessons
+    mix: Mix | None = None
 
     @property
     def moves_weights(self) -> bool:
@@ -55,9 +57,11 @@ class _Teaching:
         """What `done.json` and `settings.toml` say of it; its fingerprint changes with anything it is made from."""
         settings, seed = self.way.model_dump(), self.run.seed
         guards = {"guards": self.run.guards.model_dump()} if self.moves_weights else {}
+        mix = {"mix": asdict(self.mix)} if self.mix else {}
         material = lessons_fingerprint(self.lessons)
         mark = fingerprint(self.route, settings, seed, _mark(self.workspace, self.on), material, guards)
-        return {"route": self.route, "on": self.on, "seed": seed, "fingerprint": mark, "settings": settings, **guards}
+        plan = {"route": self.route, "on": self.on, "seed": seed, "fingerprint": mark, "settings": settings}
+        return {**plan, **guards, **mix}
 
     def rehearse(self, folder: Path, **how: Any) -> Any:
         """Go as far as the first step, and bring back what was found there; nothing is kept in the run's own folder."""
@@ -81,12 +85,13 @@ def _teaching(  # noqa: PLR0917  (what `teach` was given)
     seed: int,
     guards: Guards | None,
     *,
+    mix: Mix | None,
     rehearsal: bool,
 ) -> _Teaching:
     way = choose("teach", route).of(settings or {})
     run = workspace.run(name or (route if on == BARE else f"{on}+{route}"), seed)
     run = replace(run, guards=guards or Guards())
-    teaching = _Teaching(workspace, route, way, on, run, workspace.material.lessons())
+    teaching = _Teaching(workspace, route, way, on, run, _lessons(workspace, mix, seed), mix)
     if not teaching.moves_weights and (rehearsal or run.guards != Guards()):
         raise Fixable(
             f"{route} moves no weights: there is nothing to rehearse, to tune or to guard",
@@ -106,15 +111,17 @@ def teach(
     again: bool = False,
     guards: Guards | None = None,
     tune_seconds: float = 0.0,
+    mix: Mix | None = None,
 ) -> Assistant:
     """Teach the assistant `on` by a route and return the new one; it is kept as the run `name`.
 
     The name is derived from the routes when none is given (`lora`, `lora+retrieve`). A run that is finished and made
     from the same things is opened, not made again; one made from other things is refused unless `again`. A run that was
     stopped goes on from its newest checkpoint. Exam questions found in the material stop everything. `tune_seconds`
-    above 0: learning rate and epochs are first chosen by trials within that time, once for the same material.
+    above 0: learning rate and epochs are first chosen by trials within that time, once for the same material. `mix`
+    None: all examples of the workspace, each once an epoch.
     """
-    teaching = _teaching(workspace, route, settings, on, name, seed, guards, rehearsal=tune_seconds > 0)
+    teaching = _teaching(workspace, route, settings, on, name, seed, guards, mix=mix, rehearsal=tune_seconds > 0)
     run = teaching.run
     with locked(run.folder.parent / f".{run.name}.lock", f"teaching {run.name}"):
         tuned = _tuned(teaching, tune_seconds, again) if tune_seconds else {}
@@ -153,9 +160,10 @@ def dry_run(
     name: str = "",
     seed: int = 0,
     guards: Guards | None = None,
+    mix: Mix | None = None,
 ) -> Preflight:
     """Look over what `teach` would do with the same arguments, and change nothing."""
-    teaching = _teaching(workspace, route, settings, on, name, seed, guards, rehearsal=True)
+    teaching = _teaching(workspace, route, settings, on, name, seed, guards, mix=mix, rehearsal=True)
     with tempfile.TemporaryDirectory() as folder:
         found: Preflight = teaching.rehearse(Path(folder), dry=True)
     return replace(found, questions=len(workspace.material.questions()))
@@ -223,10 +231,20 @@ def stale(workspace: Workspace, name: str) -> str:
     if why := stale(workspace, str(done["on"])):
         return why
     seed = int(str(done["seed"]))
-    material = lessons_fingerprint(workspace.material.lessons())
+    kept: Any = done.get("mix")
+    mix = Mix(tuple(kept["origins"]), kept["strategy"], tuple(kept["shares"])) if kept else None
+    try:
+        material = lessons_fingerprint(_lessons(workspace, mix, seed))
+    except Fixable:
+        return "a file it was taught from is gone"
     guards = {"guards": done["guards"]} if "guards" in done else {}
     mark = fingerprint(done["route"], done["settings"], seed, _mark(workspace, str(done["on"])), material, guards)
     return "" if mark == done["fingerprint"] else "the material or its base has changed since it was taught"
+
+
+def _lessons(workspace: Workspace, mix: Mix | None, seed: int) -> Lessons:
+    lessons = workspace.material.lessons()
+    return replace(lessons, examples=mixed_examples(workspace.material, mix, seed)) if mix else lessons
 
 
 def _mark(workspace: Workspace, on: str) -> str:
