@@ -231,3 +231,4 @@ def test_a_recipe_is_followed_in_a_workspace(tmp_path: Path) -> None:
     (folder / "own.json").write_text("[]", "utf-8")
     workspace.material.put_questions("data/own.json", [], [])
     assert stale(workspace, "lora")
+    assert main(["teach", "continue", "--mix", "data/chat.json", "--workspace", str(workspace.folder)]) == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import operator
 import sqlite3
 from array import array
 from collections import Counter
@@ -12,9 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar
 
 from shuyuan.base.errors import Fixable, disk_errors
+from shuyuan.base.lazy import Lazy
 from shuyuan.base.records import Document, Example, Heading, Lessons, Message, Passage, Question
 
 T = TypeVar("T")
@@ -229,7 +229,7 @@ class Material:
         return {table: self._db.execute(f"select count(*) from {table}").fetchone()[0] for table in tables}
 
 
-class Stored(Sequence[T]):
+class Stored(Lazy[T]):
     """Records of one table, read when they are asked for; which they are, and their order, is settled at the start."""
 
     def __init__(
@@ -246,14 +246,8 @@ class Stored(Sequence[T]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    @overload
-    def __getitem__(self, index: int) -> T: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[T, ...]: ...
-    def __getitem__(self, index: int | slice) -> T | tuple[T, ...]:
-        if isinstance(index, slice):
-            return tuple(self._read(self._rows[index]))
-        (record,) = self._read([self._rows[operator.index(index)]])
+    def _at(self, index: int) -> T:
+        (record,) = self._read(self._rows[index : index + 1])
         return record
 
     def __iter__(self) -> Iterator[T]:

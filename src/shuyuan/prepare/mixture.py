@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar, get_args, overload
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 
 from shuyuan.base.errors import Fixable, near_miss
+from shuyuan.base.lazy import Lazy
 from shuyuan.base.material import Material
 from shuyuan.base.progress import say
 from shuyuan.base.records import Example
@@ -38,7 +38,7 @@ def mix_of(given: Iterable[str]) -> Mix:
         raise Fixable(f"a share is no number: {error}", "write FILE=3 OTHER=1") from None
 
 
-class Mixed(Sequence[T]):
+class Mixed(Lazy[T]):
     """The items of several sources in one order; nothing is copied, so sources may lie on disk."""
 
     def __init__(self, sources: Mapping[str, Sequence[T]], order: np.ndarray) -> None:
@@ -48,19 +48,10 @@ class Mixed(Sequence[T]):
     def __len__(self) -> int:
         return len(self._order)
 
-    @overload
-    def __getitem__(self, index: int) -> T: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[T, ...]: ...
-    def __getitem__(self, index: int | slice) -> T | tuple[T, ...]:
-        if isinstance(index, slice):
-            return tuple(self[i] for i in range(*index.indices(len(self))))
-        flat = int(self._order[operator.index(index)])
+    def _at(self, index: int) -> T:
+        flat = int(self._order[index])
         source = int(np.searchsorted(self._starts, flat, side="right")) - 1
         return self._sources[source][flat - int(self._starts[source])]
-
-    def __iter__(self) -> Iterator[T]:
-        return (self[i] for i in range(len(self)))
 
     def __str__(self) -> str:
         """What each source contributes: `mixed 1,000: 700 (70 %) of own's 900, 300 (30 %) of general's 120`."""

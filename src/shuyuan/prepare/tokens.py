@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import operator
 import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar
 
 import numpy as np
 
 from shuyuan.base.errors import disk_errors
 from shuyuan.base.files import locked, read_json, sync_folder, write_json
+from shuyuan.base.lazy import Lazy
 from shuyuan.base.progress import Bar, say
 from shuyuan.base.records import Document, Example, Kept
 from shuyuan.prepare.chat import Encoded, Tokenizer, encode_documents, encode_each, encode_examples, encoding_kept
@@ -31,7 +31,7 @@ _FILES = ("ids.i32", "ends.i64", "sources.utf8", "source_ends.i64")
 _NOTE = "progress.json"
 
 
-class TokenFiles(Sequence[Encoded]):
+class TokenFiles(Lazy[Encoded]):
     """Sequences in a folder, each read when it is asked for.
 
     `ids.i32` holds the token ids end to end, a learned one as its complement (`~id`, below zero); `ends.i64` where
@@ -48,20 +48,10 @@ class TokenFiles(Sequence[Encoded]):
     def __len__(self) -> int:
         return len(self._ends)
 
-    @overload
-    def __getitem__(self, index: int) -> Encoded: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Encoded, ...]: ...
-    def __getitem__(self, index: int | slice) -> Encoded | tuple[Encoded, ...]:
-        if isinstance(index, slice):
-            return tuple(self[i] for i in range(*index.indices(len(self))))
-        at = range(len(self))[operator.index(index)]  # counts from the end and raises as a list does
-        ids = self._ids[slice(*_bounds(self._ends, at))]
-        source = self._sources[slice(*_bounds(self._source_ends, at))].tobytes().decode()
+    def _at(self, index: int) -> Encoded:
+        ids = self._ids[slice(*_bounds(self._ends, index))]
+        source = self._sources[slice(*_bounds(self._source_ends, index))].tobytes().decode()
         return Encoded(tuple(np.where(ids < 0, ~ids, ids).tolist()), tuple((ids < 0).tolist()), source)
-
-    def __iter__(self) -> Iterator[Encoded]:
-        return (self[i] for i in range(len(self)))
 
 
 def encoded(

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from shuyuan.base.progress import say
 from shuyuan.base.records import Assistant, Lessons, Run
 from shuyuan.base.settings import Settings
-from shuyuan.teach.course import Course, answering_with, need_examples
+from shuyuan.teach.course import answering_with, examples_course
 
 if TYPE_CHECKING:
     from shuyuan.load.model import Model
@@ -32,16 +31,11 @@ class LowRank(Settings):
 
     def learn(self, base: Model, lessons: Lessons, run: Run, pissa: bool = False) -> None:
         """Teach `base` an adapter and keep it in `run.folder/weights`; raises when there are no examples."""
-        from shuyuan.prepare.pack import Pack
-        from shuyuan.prepare.tokens import encoded
         from shuyuan.train.adapter import adapter_weights, plus_rates, save_adapter, with_adapter
         from shuyuan.train.loop import fit
         from shuyuan.train.supervised import Supervised
 
-        need_examples(lessons, type(self).__name__.lower())
-        sequences, kept = encoded(lessons.examples, base.tokenizer, self.longest, run.cache)
-        say(f"{run.name}: {kept}")
-        course = Course(sequences, self.epochs, self.batch, run.seed, Pack(row_tokens=self.longest), base)
+        course = examples_course(self, base, lessons, run)
         scale = self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
         net = with_adapter(base.net, self.rank, scale, run.seed, dora=self.dora, pissa=pissa)
         learned = adapter_weights(net)

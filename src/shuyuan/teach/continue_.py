@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -15,6 +15,7 @@ from shuyuan.teach.course import Course, open_weights, taught_model, teach_all_w
 class Continue(Settings):
     """Continued (incremental) pretraining: predict every token of the documents; no questions and answers are used."""
 
+    learns_examples: ClassVar[bool] = False
     learning_rate: Annotated[float, Field(gt=0, le=0.1, description="peak learning rate")] = 2e-5
     epochs: Annotated[int, Field(ge=1, le=1000, description="times every document is read")] = 2
     batch: Annotated[int, Field(ge=1, le=4096, description="blocks a step")] = 4

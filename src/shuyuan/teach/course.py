@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 import numpy as np
 
@@ -39,13 +39,29 @@ def taught_model(assistant: Assistant, route: str) -> Model:
     )
 
 
-def need_examples(lessons: Lessons, route: str) -> None:
-    """Refuse material without a single example."""
+class LearnsExamples(Protocol):
+    """The settings that every route has which learns examples."""
+
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def longest(self) -> int: ...
+
+
+def examples_course(way: LearnsExamples, base: Model, lessons: Lessons, run: Run) -> Course:
+    """The examples as a course for `base`, with what was cut or dropped said; raises when there are none."""
+    from shuyuan.prepare.tokens import encoded
+
     if not lessons.examples:
         raise Fixable(
-            f"there are no examples to teach {route} with",
+            f"there are no examples to teach {type(way).__name__.lower()} with",
             "add some: shuyuan add --questions FILE.jsonl; documents alone suit the routes continue and retrieve",
         )
+    sequences, kept = encoded(lessons.examples, base.tokenizer, way.longest, run.cache)
+    say(f"{run.name}: {kept}")
+    return Course(sequences, way.epochs, way.batch, run.seed, Pack(row_tokens=way.longest), base)
 
 
 def answering_with(net: torch.nn.Module, assistant: Assistant, run: Run) -> Assistant:

@@ -8,6 +8,7 @@ from typing import Any
 from shuyuan.base.errors import Fixable
 from shuyuan.base.guards import Guards
 from shuyuan.base.progress import say
+from shuyuan.base.shelf import choose
 from shuyuan.base.workspace import Workspace
 from shuyuan.prepare.adding import add
 from shuyuan.prepare.gathering import data_files
@@ -19,7 +20,8 @@ from shuyuan.teach.recipe import Recipe, read_recipe
 def follow(workspace: Workspace, path: Path) -> dict[str, Any]:
     """Add a recipe's data sets to the workspace and return the arguments for `teach`; what was derived is said.
 
-    The workspace's own base model is taught, whatever the recipe names. Only the recipe's data sets are learned.
+    The workspace's own base model is taught, whatever the recipe names. Of the examples only those of the recipe's
+    data sets are learned; a recipe that pretrains reads all documents of the workspace.
     """
     recipe = read_recipe(path)
     for note in recipe.notes:
@@ -30,7 +32,7 @@ def follow(workspace: Workspace, path: Path) -> dict[str, Any]:
     patience = Guards().patience if recipe.patience is None else recipe.patience
     order: dict[str, Any] = {"route": recipe.route, "settings": recipe.settings, "seed": recipe.seed}
     order["guards"] = Guards(hold_out=recipe.hold_out, patience=patience)
-    if recipe.route != "continue":  # which reads documents, and those are not mixed
+    if getattr(choose("teach", recipe.route), "learns_examples", True):
         order["mix"] = _mix(workspace, recipe, path)
     return order
 

@@ -6,10 +6,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from shuyuan.base.progress import say
 from shuyuan.base.records import Assistant, Lessons, Run
 from shuyuan.base.settings import Settings
-from shuyuan.teach.course import Course, answering_with, need_examples, taught_model
+from shuyuan.teach.course import answering_with, examples_course, taught_model
 
 
 class Freeze(Settings):
@@ -24,8 +23,6 @@ class Freeze(Settings):
 
     def teach(self, assistant: Assistant, lessons: Lessons, run: Run) -> Assistant:
         """Learn the examples' assistant turns; raises when there are none, or when the model has fewer blocks."""
-        from shuyuan.prepare.pack import Pack
-        from shuyuan.prepare.tokens import encoded
         from shuyuan.train.adapter import merged
         from shuyuan.train.changed import save_changed, weights_mark
         from shuyuan.train.layers import last_blocks, sharing_copy
@@ -33,10 +30,7 @@ class Freeze(Settings):
         from shuyuan.train.supervised import Supervised
 
         base = taught_model(assistant, "freeze")
-        need_examples(lessons, "freeze")
-        sequences, kept = encoded(lessons.examples, base.tokenizer, self.longest, run.cache)
-        say(f"{run.name}: {kept}")
-        course = Course(sequences, self.epochs, self.batch, run.seed, Pack(row_tokens=self.longest), base)
+        course = examples_course(self, base, lessons, run)
         plain = merged(base.net)
         chosen = last_blocks(plain, self.blocks, self.head)
         net = sharing_copy(plain, own=chosen)

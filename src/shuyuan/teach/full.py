@@ -6,10 +6,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from shuyuan.base.progress import say
 from shuyuan.base.records import Assistant, Lessons, Run
 from shuyuan.base.settings import Settings
-from shuyuan.teach.course import Course, need_examples, open_weights, taught_model, teach_all_weights
+from shuyuan.teach.course import examples_course, open_weights, taught_model, teach_all_weights
 
 
 class Full(Settings):
@@ -22,14 +21,8 @@ class Full(Settings):
 
     def teach(self, assistant: Assistant, lessons: Lessons, run: Run) -> Assistant:
         """Learn the examples' assistant turns; raises when there are none."""
-        from shuyuan.prepare.pack import Pack
-        from shuyuan.prepare.tokens import encoded
-
         base = taught_model(assistant, "full")
-        need_examples(lessons, "full")
-        sequences, kept = encoded(lessons.examples, base.tokenizer, self.longest, run.cache)
-        say(f"{run.name}: {kept}")
-        course = Course(sequences, self.epochs, self.batch, run.seed, Pack(row_tokens=self.longest), base)
+        course = examples_course(self, base, lessons, run)
         teach_all_weights(base, course.plan(self, run, self.learning_rate, "examples"), run)
         return self.open(assistant, run)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -17,6 +17,7 @@ INSTRUCTION = (
 class Prompt(Settings):
     """Puts an instruction in front of every conversation and changes nothing else."""
 
+    learns_examples: ClassVar[bool] = False
     instruction: Annotated[str, Field(max_length=4000, description="the system message")] = INSTRUCTION
 
     def teach(self, assistant: Assistant, lessons: Lessons, run: Run) -> Assistant:

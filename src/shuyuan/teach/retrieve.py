@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -18,6 +18,7 @@ from shuyuan.recall.searching import Library
 class Retrieve(Settings):
     """Build a library from the passages and put it in front of any assistant, taught or not."""
 
+    learns_examples: ClassVar[bool] = False
     mode: Annotated[
         Literal["query", "chat"],
         Field(

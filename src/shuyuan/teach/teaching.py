@@ -92,6 +92,8 @@ def _teaching(  # noqa: PLR0917  (what `teach` was given)
     run = workspace.run(name or (route if on == BARE else f"{on}+{route}"), seed)
     run = replace(run, guards=guards or Guards())
     teaching = _Teaching(workspace, route, way, on, run, _lessons(workspace, mix, seed), mix)
+    if mix and not getattr(way, "learns_examples", True):
+        raise Fixable(f"{route} learns no examples: there is nothing to mix", "leave out --mix")
     if not teaching.moves_weights and (rehearsal or run.guards != Guards()):
         raise Fixable(
             f"{route} moves no weights: there is nothing to rehearse, to tune or to guard",
