@@ -14,7 +14,7 @@ from conftest import REPOSITORY, SHUYUAN
 from shuyuan import __version__
 from shuyuan.base import shelf
 from shuyuan.base.workspace import Workspace
-from shuyuan.cli.main import command_parser, main
+from shuyuan.cli.main import command_parser, main, split_command, spoken
 from shuyuan.cli.reference import page
 from shuyuan.cli.shell import table
 
@@ -56,11 +56,11 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_teaches_by_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = said(capsys, command, "--help")
+    code, out, err = said(capsys, *spoken(command).split(), "--help")
     assert (code, err) == (0, "")
-    assert out.startswith(f"usage: shuyuan {command}")
+    assert out.startswith(f"usage: shuyuan {spoken(command)}")
     assert "examples:\n  " in out
-    assert out == said(capsys, "--help", command)[1]
+    assert out == said(capsys, "--help", *spoken(command).split())[1]
     parser, kind, _ = command_parser(command)
     flags = [flag for action in parser._actions for flag in action.option_strings]
     assert ("--json" in flags) == kind.speaks_json
@@ -77,8 +77,9 @@ def test_examples_are_understood(command: str) -> None:
     lines = [line.partition("   ")[0] for line in command_parser(command)[1].examples.strip().splitlines()]
     for line in lines:
         words = shlex.split(line.removeprefix("source <(").partition(" > ")[0].rstrip(")"))
-        assert words[:2] == ["shuyuan", command]
-        rest = [word for word in words[2:] if word != "--help"]
+        named, rest = split_command(words[1:])
+        assert (words[0], named) == ("shuyuan", command)
+        rest = [word for word in rest if word != "--help"]
         parser, kind, way = command_parser(command, rest)
         parsed, unknown = parser.parse_known_intermixed_args(rest)
         assert unknown == [], line

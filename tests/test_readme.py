@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from shuyuan.base.settings import given_flags
-from shuyuan.cli.main import command_parser
+from shuyuan.cli.main import command_parser, split_command
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "README.zh.md"]
@@ -33,8 +33,9 @@ def test_commands_are_understood(page: Path) -> None:
     assert len(lines) >= 7
     for line in lines:
         words = re.findall(r'"[^"]*"|\S+', line)[1:]
-        parser, kind, _ = command_parser(words[0], words[1:])
-        kind.of(given_flags(parser.parse_intermixed_args([word.strip('"') for word in words[1:]]), kind))
+        name, rest = split_command(words)
+        parser, kind, _ = command_parser(name, rest)
+        kind.of(given_flags(parser.parse_intermixed_args([word.strip('"') for word in rest]), kind))
 
 
 def test_the_python_of_both_pages_is_the_same_and_short() -> None:

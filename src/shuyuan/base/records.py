@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -129,11 +129,44 @@ class Citation:
 
 
 @dataclass(frozen=True, slots=True)
+class Decoding:
+    """How an answer is to be written. The default is greedy, to the length that the assistant itself allows.
+
+    `temperature` 0: the most likely token; else tokens are drawn, always the same ones for one `seed`, from the
+    smallest set that holds `top_p` of the probability. `stop`: texts before which the answer ends. `logprobs`: how many
+    alternatives are told for each token (None: not even the token's own). `schema`: a JSON schema that the answer keeps
+    to, as JSON ("{}": any JSON object). `tools`: a JSON list of functions the model may call, as in OpenAI's API.
+    """
+
+    max_tokens: int = 0
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+    logprobs: int | None = None
+    schema: str = ""
+    tools: str = ""
+
+
+GREEDY = Decoding()
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token that was said, its natural log probability, and the likeliest alternatives with theirs."""
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What an assistant said, where it has it from, and what saying it cost.
 
     `retrieved` lists passage ids, best first, whether or not they are cited. `refused`: the library holds no answer and
-    the assistant says so. `beyond`: the text is not from the library (chat mode says so to the reader).
+    the assistant says so. `beyond`: the text is not from the library (chat mode says so to the reader). `cut`: the
+    answer ended at its greatest length, not by itself. `seconds` is wall time.
     """
 
     text: str
@@ -144,6 +177,8 @@ class Answer:
     prompt_tokens: int = 0
     answer_tokens: int = 0
     seconds: float = 0.0
+    cut: bool = False
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +215,14 @@ class Assistant(Protocol):
     def name(self) -> str:
         """The name it has in its workspace: `prompt`, `lora`, `lora+retrieve`, …"""
 
-    def answer(self, conversations: Sequence[Conversation]) -> list[Answer]:
-        """Answer each conversation (its last message is the user's), greedily, in one batch or several."""
+    def answer(self, conversations: Sequence[Conversation], decoding: Decoding = GREEDY) -> list[Answer]:
+        """Answer each conversation (its last message is the user's), in one batch or several; from any thread."""
+
+    def stream(self, conversation: Conversation, decoding: Decoding = GREEDY) -> Generator[str, None, Answer]:
+        """Say one answer piece by piece; the pieces joined are the text of the `Answer` it returns at its end.
+
+        Closing the generator ends the work. Several may run at once, in threads of their own.
+        """
 
     def nats(self, texts: Sequence[str]) -> list[float]:
         """The negative log-likelihood of each text in nats, summed over its tokens, for bits per byte."""

@@ -58,11 +58,13 @@ shuyuan completion fish > ~/.config/fish/completions/shuyuan.fish
 
 def _words() -> dict[str, list[str]]:
     """What may follow each beginning of a line, the longest beginnings first: `teach lora` → its flags."""
-    words = {"": list(shelf.choices("cli"))}
-    for command in shelf.choices("cli"):
+    commands = shelf.choices("cli")
+    words = {"": list(dict.fromkeys(command.partition("-")[0] for command in commands))}
+    for command in commands:
         room = shelf.choose("cli", command).room
         ways = list(shelf.choices(room)) if room else []
-        words[command] = ways + _flags(command)
+        seconds = [other.removeprefix(f"{command}-") for other in commands if other.startswith(f"{command}-")]
+        words[command.replace("-", " ")] = seconds + ways + _flags(command)
         words |= {f"{command} {way}": _flags(command, way) for way in ways}
     return dict(sorted(words.items(), key=lambda entry: -len(entry[0].split())))
 

@@ -105,7 +105,7 @@ def _run(argv: list[str]) -> int:
             Parser(prog="shuyuan", add_help=False, parents=[_shared()]).parse_args(argv)
             print(overview(), end="")
         return 0
-    name, rest = argv[at], argv[:at] + argv[at + 1 :]
+    name, rest = split_command(argv)
     try:
         parser, kind, way = command_parser(name, rest)
         if {"-h", "--help"} & set(rest):
@@ -129,8 +129,23 @@ def _run(argv: list[str]) -> int:
 
 def overview() -> str:
     """The help of `shuyuan` itself, drawn from the folder of commands without importing them."""
-    commands = "".join(f"  {name:<12}{line}\n" for name, line in shelf.choices("cli").items())
+    commands = "".join(f"  {spoken(name):<14}{line}\n" for name, line in shelf.choices("cli").items())
     return f"{ABOUT}\ncommands:\n{commands}\n{SHARED}"
+
+
+def spoken(name: str) -> str:
+    """A command as people type it: the file `exam_show.py` is `exam show`."""
+    return name.replace("-", " ")
+
+
+def split_command(words: Sequence[str]) -> tuple[str, list[str]]:
+    """The command that a line names, in one word or two (`exam show` → `exam-show`), and the line's other words."""
+    at = _first_word(words)
+    name, rest = words[at], [*words[:at], *words[at + 1 :]]
+    second = _first_word(rest)
+    if second < len(rest) and (both := f"{name}-{rest[second]}") in shelf.choices("cli"):
+        return both, [*rest[:second], *rest[second + 1 :]]
+    return name, rest
 
 
 def command_parser(name: str, rest: Sequence[str] = ()) -> tuple[Parser, Any, Any]:
@@ -146,9 +161,9 @@ def command_parser(name: str, rest: Sequence[str] = ()) -> tuple[Parser, Any, An
     way = shelf.choose(kind.room, way_name) if way_name else None
     about = f"{shelf.choices(kind.room)[way_name]}." if way_name else f"{shelf.choices('cli')[name]}."
     examples = "" if way_name else f"\n\nexamples:\n{_indented(kind.examples)}"
-    words = " ".join(("shuyuan", name, *([way_name] if way_name else [])))
+    words = " ".join(("shuyuan", spoken(name), *([way_name] if way_name else [])))
     parser = Parser(
-        prog=f"shuyuan {name}",
+        prog=f"shuyuan {spoken(name)}",
         usage=f"{words}{_positionals(kind, bool(way))} [settings]",
         description=about + examples,
         formatter_class=Formatter,

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from shuyuan.base import shelf
 from shuyuan.base.progress import say
 from shuyuan.base.settings import Settings, bounds
-from shuyuan.cli.main import command_parser, overview
+from shuyuan.cli.main import command_parser, overview, spoken
 
 ROOMS = ("read", "prepare", "load", "measure", "train", "store", "recall", "teach", "examine")
 _WORDS = {
@@ -40,7 +40,7 @@ def page(language: str) -> str:
     words = _WORDS[language]
     parts = [f"# {words['title']}", words["note"], f"## {words['commands']}", _block(overview())]
     for name in shelf.choices("cli"):
-        parts += [f"### shuyuan {name}", _block(_help(name))]
+        parts += [f"### shuyuan {spoken(name)}", _block(_help(name))]
     parts.append(f"## {words['settings']}")
     for room in ROOMS:
         if shelf.choices(room):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
 
-from shuyuan.base.records import Answer, Conversation
+from shuyuan.base.records import GREEDY, Answer, Conversation, Decoding
 from shuyuan.load.generate import generate
 from shuyuan.load.model import Model
 
@@ -42,17 +42,23 @@ class ModelAssistant:
         text = str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
         return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def answer(self, conversations: Sequence[Conversation]) -> list[Answer]:
+    def answer(self, conversations: Sequence[Conversation], decoding: Decoding = GREEDY) -> list[Answer]:
         """Answer greedily; `seconds` is each answer's even share of the time for all of them."""
         began = time.perf_counter()
         prompts = [self.prompt(conversation) for conversation in conversations]
-        answers = generate(self.model, prompts, self.max_new_tokens)
+        answers = generate(self.model, prompts, decoding.max_tokens or self.max_new_tokens)
         texts = [str(self.model.tokenizer.decode(answer, skip_special_tokens=True)).strip() for answer in answers]
         seconds = (time.perf_counter() - began) / max(1, len(prompts))
         return [
             Answer(text, prompt_tokens=len(prompt), answer_tokens=len(answer), seconds=seconds)
             for text, prompt, answer in zip(texts, prompts, answers, strict=True)
         ]
+
+    def stream(self, conversation: Conversation, decoding: Decoding = GREEDY) -> Generator[str, None, Answer]:
+        """See `Assistant`."""
+        (answer,) = self.answer([conversation], decoding)
+        yield answer.text
+        return answer
 
     def nats(self, texts: Sequence[str]) -> list[float]:
         """The negative log-likelihood of each text in nats, summed over all of its tokens; 0.0 for an empty text.

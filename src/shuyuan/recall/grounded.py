@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
-from shuyuan.base.records import Answer, Assistant, Conversation, Message, Passage
+from shuyuan.base.records import GREEDY, Answer, Assistant, Conversation, Decoding, Message, Passage
 from shuyuan.read.language import language
 from shuyuan.recall.citing import support
 from shuyuan.recall.ground import BEYOND, REFUSAL, Ground, cleaned, holds_none, spoken
@@ -47,7 +47,13 @@ class GroundedAssistant:
         """Those of the assistant inside: a library changes no weights."""
         return self._inner.nats(texts)
 
-    def answer(self, conversations: Sequence[Conversation]) -> list[Answer]:
+    def stream(self, conversation: Conversation, decoding: Decoding = GREEDY) -> Generator[str, None, Answer]:
+        """See `Assistant`; in one piece, for what is said is checked against the passages before it is shown."""
+        (answer,) = self.answer([conversation], decoding)
+        yield answer.text
+        return answer
+
+    def answer(self, conversations: Sequence[Conversation], decoding: Decoding = GREEDY) -> list[Answer]:
         """Answer each conversation from the passages found for its last message.
 
         Citations are exact spans of the documents. Refused (mode query) or answered from the model alone and marked
