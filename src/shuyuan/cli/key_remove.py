@@ -16,7 +16,6 @@ class KeyRemove(Command):
     """Remove a key by its id; a running server refuses it from then on."""
 
     examples: ClassVar[str] = """
-shuyuan key list
 shuyuan key remove key_3f2a90b1c4d5
 """
     key: Annotated[str, Field(description="its id, from `shuyuan key list`")]
