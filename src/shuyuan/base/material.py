@@ -286,9 +286,10 @@ def lessons_fingerprint(lessons: Lessons) -> str:
         content.update(_line("document", document.source, document.sha256))
     for passage in lessons.passages:
         content.update(_line("passage", passage.id))
-    for example in lessons.examples:
-        turns = [(m.role, m.content, m.learned, m.tool_calls) for m in example.messages]
-        content.update(_line("example", example.tools, turns))
+    for word, examples in (("example", lessons.examples), ("held out", lessons.held_out)):
+        for example in examples:
+            turns = [(m.role, m.content, m.learned, m.tool_calls) for m in example.messages]
+            content.update(_line(word, example.tools, turns))
     return content.hexdigest()[:16]
 
 

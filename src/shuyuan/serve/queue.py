@@ -125,6 +125,12 @@ class Queue:
             raise Refused(409, f"the job is {job.status}: there is nothing to resume", code="invalid_job_status")
         return self.get(job.id, job.workspace)
 
+    def tell(self, job: str, message: str) -> None:
+        """Add an event to a job's list."""
+        with self.state.change() as db:
+            query = "insert into events (job, created, level, message) values (?, ?, 'info', ?)"
+            db.execute(query, (job, round(time.time()), message))
+
     def log(self, job: str) -> Path:
         """The file that holds what a job said."""
         return inside(self.state.folder / "jobs", f"{job}.log")
