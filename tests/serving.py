@@ -20,6 +20,7 @@ from shuyuan.prepare.adding import add
 from shuyuan.serve.app import build_app
 from shuyuan.serve.house import House
 from shuyuan.serve.limits import Bounds
+from shuyuan.serve.serving import configured
 from shuyuan.teach.teaching import teach
 
 
@@ -108,8 +109,7 @@ def serving(
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     listening.listen(256)
-    app = build_app(house, page or root / "no page")
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=2))
+    server = uvicorn.Server(configured(build_app(house, page or root / "no page")))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

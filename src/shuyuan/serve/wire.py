@@ -179,7 +179,7 @@ class ChatRequest(BaseModel):
             max_tokens=wanted,
             temperature=self.temperature or 0.0,
             top_p=1.0 if self.top_p is None else self.top_p,
-            seed=(self.seed or 0) % 2**63,
+            seed=(self.seed or 0) % 2**62,
             stop=stops,
             logprobs=(self.top_logprobs or 0) if self.logprobs else None,
             schema=self._schema(),
