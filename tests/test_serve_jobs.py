@@ -28,7 +28,7 @@ from shuyuan.serve.refusals import Refused
 from shuyuan.serve.state import State
 from shuyuan.teach.teaching import teach
 
-LONG = {"rank": 4, "epochs": 30, "longest": 128}  # 180 steps, checkpoints at 50, 100 and 150
+LONG = {"rank": 4, "epochs": 12, "longest": 128}  # 72 steps, a checkpoint at 50
 
 
 @pytest.fixture(scope="module")
@@ -105,9 +105,7 @@ def test_a_paused_job_goes_on_to_the_same_weights(served: Served, root: Path, we
     assert served.send("POST", f"{path}/resume")[0] == 409
 
 
-def test_a_stopped_worker_loses_its_job_and_writes_nothing_more(
-    served: Served, root: Path, weights: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stopped_worker_loses_its_job_and_writes_nothing_more(served: Served, root: Path, weights: str) -> None:
     _, job, _ = served.send("POST", "/api/workspaces/school/jobs/teach", order("stopped"))
     pid = worker_of(served, job["id"], 5)
     os.kill(pid, signal.SIGSTOP)
@@ -124,16 +122,8 @@ def test_a_worker_with_an_old_token_changes_nothing(served: Served) -> None:
     _, job, _ = served.send("POST", "/api/workspaces/school/jobs/teach", {"route": "prompt", "name": "once"})
     assert served.job(job["id"])["status"] == "done"
     folder = served.house.state.folder
-    words = [
-        sys.executable,
-        "-m",
-        "shuyuan.serve.work",
-        str(folder),
-        str(served.house.folder("school")),
-        job["id"],
-        "x",
-    ]
-    assert subprocess.run(words, check=False).returncode == 3
+    words = [sys.executable, "-m", "shuyuan.serve.work", str(folder), str(served.house.folder("school"))]
+    assert subprocess.run([*words, job["id"], "x"], check=False).returncode == 3
     assert served.job(job["id"])["finished"] == served.job(job["id"])["finished"]
 
 
@@ -217,17 +207,17 @@ def start(root: Path) -> tuple[subprocess.Popen[str], int]:
 
 
 def test_killed_servers_lose_no_job_and_no_job_notices(tmp_path: Path) -> None:
-    """A job is ordered, the server killed; the next one adopts the running worker, and everything acknowledged is there."""
+    """Jobs are ordered and the server is killed, again and again; the next one adopts what runs; nothing is lost."""
     tiny_school(tmp_path)
     root = tmp_path / "house"
     acknowledged: list[str] = []
-    for round_ in range(3):
+    for round_ in range(2):
         process, port = start(root)
         try:
             served = Served.__new__(Served)
             served.port = port
             for name in (f"a{round_}", f"b{round_}"):
-                status, job, _ = served.send("POST", "/api/workspaces/school/jobs/teach", order(name, epochs=10))
+                status, job, _ = served.send("POST", "/api/workspaces/school/jobs/teach", order(name, epochs=4))
                 assert status == 202
                 acknowledged.append(job["id"])
             time.sleep(1.5 + round_)
@@ -242,9 +232,9 @@ def test_killed_servers_lose_no_job_and_no_job_notices(tmp_path: Path) -> None:
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=30)
-    assert [end["status"] for end in ends.values()] == ["done"] * 6, ends
+    assert [end["status"] for end in ends.values()] == ["done"] * 4, ends
     made = {
         sha256_of(root / "school" / "runs" / name / "weights" / "adapter_model.safetensors")
-        for name in ("a0", "b0", "a1", "b1", "a2", "b2")
+        for name in ("a0", "b0", "a1", "b1")
     }
-    assert len(made) == 1, "all six were taught the same, whatever was killed meanwhile"
+    assert len(made) == 1, "all were taught the same, whatever was killed meanwhile"

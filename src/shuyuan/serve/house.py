@@ -99,6 +99,7 @@ class House:
         """The tokenizer of an assistant's model; the model itself is not opened for it."""
         from shuyuan.load.model import open_tokenizer
         from shuyuan.load.pulling import pull
+        from shuyuan.load.remote import is_remote
 
         with self.opened(workspace) as here:
             while name != BARE:  # a run that keeps all weights keeps its tokenizer, too
@@ -106,6 +107,8 @@ class House:
                 if (kept / "tokenizer.json").exists():
                     return open_tokenizer(kept)
                 name = str((finished(here.run(name)) or {}).get("on", BARE))
+            if is_remote(here.choices.model):
+                raise Refused(400, f"the tokens of '{name}' are known only to its server", code="unsupported_operation")
             return open_tokenizer(pull(here.choices.model))
 
     def embedder(self, name: str) -> Embedder:

@@ -28,11 +28,17 @@ if TYPE_CHECKING:
 
 
 def taught_model(assistant: Assistant, route: str) -> Model:
-    """The model of an assistant whose weights can be taught; one that answers from a library is refused."""
+    """The model of an assistant whose weights can be taught; one without weights or with a library is refused."""
     from shuyuan.load.answering import ModelAssistant
+    from shuyuan.load.remote import RemoteAssistant
 
     if isinstance(assistant, ModelAssistant):
         return assistant.model
+    if isinstance(assistant, RemoteAssistant):
+        raise Fixable(
+            f"{route} needs the model itself, and '{assistant.name}' answers at {assistant.url}",
+            "teach it retrieve or prompt, or make a workspace on a model of this machine",
+        )
     raise Fixable(
         f"{route} teaches a model's weights, and '{assistant.name}' answers from a library",
         f"teach {route} first and give its result the library: shuyuan teach retrieve --on {route}",

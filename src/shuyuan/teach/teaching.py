@@ -208,7 +208,10 @@ def open_assistant(workspace: Workspace, name: str) -> Assistant:
     if name == BARE:
         from shuyuan.load.answering import ModelAssistant
         from shuyuan.load.model import open_model
+        from shuyuan.load.remote import is_remote, open_remote
 
+        if is_remote(workspace.choices.model):
+            return open_remote(BARE, workspace.choices.model)
         return ModelAssistant(BARE, open_model(workspace.choices.model))
     run = workspace.run(name)
     done = finished(run)
