@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, Qwen3Con
 
 from shuyuan.base.errors import Fixable
 from shuyuan.base.records import GREEDY, Answer, Decoding, Message, ask
-from shuyuan.load import batching
+from shuyuan.load import batching, prefixes
 from shuyuan.load.answering import ModelAssistant
 from shuyuan.load.batching import Ask, Batcher, batcher_of
 from shuyuan.load.choosing import drawn, likely
@@ -264,6 +264,31 @@ def test_rows_wait_for_memory_and_a_row_too_large_for_it_goes_alone(tiny: Model)
     assert found[:8] == [reference(tiny.net, prompt, 10) for prompt in asked]
     assert len(found[8]) == 1000
     assert max(sizes) == 2
+
+
+def test_a_beginning_is_read_once_and_changes_nothing(tiny: Model, monkeypatch) -> None:
+    monkeypatch.setattr(batching, "CHUNK", 64)
+    batcher, head = Batcher(tiny.net, "prefix"), prompts(1)[0][:1] * 100
+    asked = [[*head, *rest] for rest in prompts(5, 30)]
+    right = [reference(tiny.net, prompt, 8) for prompt in asked]
+    assert rows_of(batcher, [Ask(prompt, 8, NEVER) for prompt in asked]) == right
+    read: list[int] = []
+    engine = batcher._engine
+    reads = engine.read
+    engine.read = lambda feeds: (read.append(sum(len(feed.tokens) for feed in feeds)), reads(feeds))[1]
+    talk = [[*prompt, *said, 7, 8, 9] for prompt, said in zip(asked, right, strict=True)]  # the conversation goes on
+    assert rows_of(batcher, [Ask(prompt, 1, NEVER) for prompt in talk]) == [reference(tiny.net, p, 1) for p in talk]
+    assert sum(read) == 5 * 4  # the last token said was never read
+    assert rows_of(batcher, [Ask(asked[0], 8, NEVER)]) == [right[0]]
+
+
+def test_kept_beginnings_are_bounded(tiny: Model, monkeypatch) -> None:
+    monkeypatch.setattr(prefixes, "MOST", 300)
+    batcher = Batcher(tiny.net, "bounded")
+    rows_of(batcher, [Ask(prompt, 4, NEVER) for prompt in prompts()])
+    kept = batcher._engine._prefixes._kept
+    assert 0 < sum(len(tokens) for tokens, _ in kept) <= 300
+    assert all(place.length == len(tokens) for tokens, place in kept)
 
 
 def test_slots_move_together_and_keep_what_is_in_them() -> None:

@@ -154,7 +154,7 @@ class Batcher:
 
     def _leave(self, engine: Engine, row: Row) -> None:
         self._going.remove(row)
-        engine.close(row.place)
+        engine.close(row.place, row.tokens)
         row.end()
 
     def _step(self, engine: Engine) -> None:
@@ -182,12 +182,17 @@ class Batcher:
         # The oldest first, half of the chunk at most if others wait; then the shortest. Nobody waits for ever.
         left = CHUNK
         for number, row in enumerate([*reading[:1], *sorted(reading[1:], key=lambda row: row.unread)]):
-            take = min(row.unread, left if number or len(reading) == 1 else CHUNK // 2)
-            if take:
-                feed = Feed(row.place, row.tokens[row.place.length : row.place.length + take], int(take == row.unread))
-                feeds.append((row, feed))
-            left -= take
+            if left and not (row.place.length == 0 and self._waits(engine, row)):
+                take = min(row.unread, left if number or len(reading) == 1 else CHUNK // 2)
+                read = row.place.length
+                feeds.append((row, Feed(row.place, row.tokens[read : read + take], int(take == row.unread))))
+                left -= take
         return feeds
+
+    def _waits(self, engine: Engine, row: Row) -> bool:
+        """Let a row take over what was read before of its beginning; whether it waits for a row that reads it now."""
+        earlier = self._going[: self._going.index(row)]
+        return engine.begin(row.place, row.tokens, [(other.tokens, other.place) for other in earlier])
 
     def _draft(self, row: Row, cheap: int) -> list[int]:
         """A draft, as long as there is cheap room for it; past that only where nearly all drafts were right."""

@@ -41,8 +41,14 @@ class Engine(Protocol):
     def open(self, tokens: int) -> Any:
         """The place of a row of at most so many tokens; its `length` is how many it has read."""
 
-    def close(self, place: Any) -> None:
-        """Forget a row."""
+    def begin(self, place: Any, tokens: Sequence[int], others: Sequence[tuple[Sequence[int], Any]]) -> bool:
+        """Take over what another row has read of the beginning of `tokens`: one of `others`, or one that has ended.
+
+        True when one of `others` is reading it now, and it is worth waiting for.
+        """
+
+    def close(self, place: Any, tokens: Sequence[int]) -> None:
+        """Forget a row whose tokens these are, or keep what it has read for those that begin alike."""
 
     def read(self, feeds: Sequence[Feed]) -> Tensor:
         """The logits [N, V] after the wanted tokens, in the order of `feeds`."""
@@ -86,5 +92,5 @@ def distance(engine: Engine, net: Any) -> float:
     place = engine.open(_TRIED)
     pieces = [tokens[:-4], tokens[-4:-1], tokens[-1:]]
     ours = torch.cat([engine.read([Feed(place, piece, len(piece))]).float() for piece in pieces])
-    engine.close(place)
+    engine.close(place, [])
     return float((ours - right).norm() / right.norm())
