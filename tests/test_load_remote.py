@@ -100,8 +100,10 @@ def test_calls_and_their_answers_find_each_other() -> None:
     assert [turn["tool_call_id"] for turn in turns[2:]] == ids
     assert turns[1]["tool_calls"][0]["function"]["arguments"] == '{"\\u4e66": 1}'
     tools = [Tool(type="function", function=Function(name="f"))]
-    text = '<tool_call>\n{"name": "f", "arguments": {"书": 1}}\n</tool_call>\n<tool_call>\n{"name": "g"}\n</tool_call>'
-    (call,) = calls_in(text, tools)
+    text = 'So:\n<tool_call>\n{"name": "f", "arguments": {"书": 1}}\n</tool_call>'
+    beside, (call,) = calls_in(text, tools)
+    assert beside == "So:"
     assert call["function"] == {"name": "f", "arguments": '{"书": 1}'}
-    assert calls_in("A plain answer about f.", tools) == []
-    assert calls_in('```json\n[{"name": "f", "parameters": {}}]\n```', tools)[0]["function"]["arguments"] == "{}"
+    for plain in ("A plain answer about f.", '<tool_call>{"name": "g", "arguments": {}}</tool_call>'):
+        assert calls_in(plain, tools) == (plain, [])
+    assert calls_in('{"name": "f", "arguments": {}}', tools)[1][0]["function"]["arguments"] == "{}"

@@ -203,9 +203,12 @@ def _delta(choice: int, delta: dict[str, Any]) -> dict[str, Any]:
 def _choice(asked: _Asked, number: int, answer: Answer) -> Choice:
     if asked.decoding.logprobs is not None and answer.answer_tokens and not answer.logprobs:
         raise Refused(400, f"'{asked.wanted.model}' does not tell log probabilities", param="logprobs")
-    calls = calls_in(answer.text, asked.wanted.tools or ()) if asked.decoding.tools else []
-    content = None if calls else answer.text
-    message = Said(content=content, annotations=_annotations(asked.workspace, answer), tool_calls=calls or None)
+    content, calls = calls_in(answer.text, asked.wanted.tools or ()) if asked.decoding.tools else (answer.text, [])
+    message = Said(
+        content=content or None if calls else content,
+        annotations=_annotations(asked.workspace, answer),
+        tool_calls=calls or None,
+    )
     ended: Literal["stop", "length", "tool_calls"] = "tool_calls" if calls else "length" if answer.cut else "stop"
     logprobs = {"content": [_logprob(one) for one in answer.logprobs], "refusal": None} if answer.logprobs else None
     return Choice(index=number, message=message, finish_reason=ended, logprobs=logprobs)

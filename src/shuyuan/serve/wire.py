@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from shuyuan.base.records import Decoding, Message, Role
+from shuyuan.load import tools as tools_of
 from shuyuan.serve.limits import MOST_TOKENS
 from shuyuan.serve.refusals import Refused
 
 MOST_CHARACTERS = 2_000_000  # of one text; the body's own bound is lower
 MOST_CHOICES = 8
-_BLOCK = re.compile(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|$)", re.DOTALL)
-_FENCE = re.compile(r"^```(?:json)?\s*(.*?)\s*```$", re.DOTALL)
 Text = Annotated[str, Field(max_length=MOST_CHARACTERS)]
 
 
@@ -219,33 +217,25 @@ def message_of(message: ChatMessage) -> Message:
     return Message(role, message.text, tool_calls=shown)
 
 
-def calls_in(text: str, tools: Sequence[Tool]) -> list[dict[str, Any]]:
-    """The calls that a model's answer makes, in OpenAI's form; none when it makes none.
+def calls_in(text: str, tools: Sequence[Tool]) -> tuple[str, list[dict[str, Any]]]:
+    """What a model's answer says beside its calls, and the calls in OpenAI's form; only offered functions count.
 
-    Read are `<tool_call>{…}</tool_call>` blocks and an answer that is nothing but the JSON of a call or of several,
-    with `arguments` or `parameters`; only functions that were offered count.
+    Beside the form of `load/tools.py`, an answer is read that is nothing but the JSON of a call, as a forced one is.
     """
+    beside, given = tools_of.calls_in(text)
+    if not given:
+        beside, given = tools_of.calls_in(f"<tool_call>{text.strip()}</tool_call>")
     names = {tool.function.name for tool in tools}
-    pieces = _BLOCK.findall(text) or [_FENCE.sub(r"\1", text.strip())]
-    found: list[dict[str, Any]] = []
-    for piece in pieces:
-        try:
-            said = json.loads(piece)
-        except (ValueError, RecursionError):
-            continue
-        for call in said if isinstance(said, list) else [said]:
-            if isinstance(call, Mapping) and call.get("name") in names:
-                given = call.get("arguments", call.get("parameters", {}))
-                arguments = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
-                function = {"name": call["name"], "arguments": arguments}
-                found.append({"id": f"call_{secrets.token_hex(12)}", "type": "function", "function": function})
-    return found
+    calls = json.loads(given) if given else []
+    if not calls or any(call["function"]["name"] not in names for call in calls):
+        return text, []
+    return beside, [{**call, "id": f"call_{secrets.token_hex(12)}", "type": "function"} for call in calls]
 
 
 def may_be_a_call(text: str) -> bool:
     """Whether an answer that begins so may turn out to be a call; it is not shown before that is known."""
     begin = text.lstrip()
-    return begin[:1] in ("", "{", "[", "`") or begin.startswith("<tool_call>"[: len(begin)])
+    return begin[:1] in ("", "{") or begin.startswith("<tool_call>"[: len(begin)])
 
 
 def _call_schema(function: Function) -> dict[str, Any]:
