@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,7 @@ class House:
         self.speaker = Speaker(self.bounds)
         self._open: OrderedDict[tuple[str, str, str], Assistant] = OrderedDict()
         self._embedders: dict[str, Embedder] = {}
-        self._opening = threading.Lock()
+        self._keeping, self._opening = threading.Lock(), threading.RLock()
 
     # workspaces
 
@@ -82,17 +83,24 @@ class House:
     # assistants
 
     def assistant(self, workspace: str, name: str) -> Assistant:
-        """An assistant of a workspace, opened when it is not yet; the ones used last stay open."""
-        with self._opening, self.opened(workspace) as here:
-            mark = "" if name == BARE else str((finished(here.run(name)) or {}).get("fingerprint", ""))
-            key = (workspace, name, mark)
+        """An assistant of a workspace, opened when it is not yet; the ones used last stay open, on one shared model."""
+        here = Workspace.open(self.folder(workspace))
+        mark = "" if name == BARE else str((finished(here.run(name)) or {}).get("fingerprint", ""))
+        key = (workspace, name, mark)
+        with self._keeping:
+            if key in self._open:
+                self._open.move_to_end(key)
+                return self._open[key]
+        with self._opening:  # one at a time: two at once would need the memory of both
             if key not in self._open:
-                for old in [one for one in self._open if one[:2] == key[:2]]:  # it was taught again
-                    del self._open[old]
-                while len(self._open) >= self.bounds.open_assistants:
-                    self._open.popitem(last=False)
-                self._open[key] = open_assistant(here, name)
-            self._open.move_to_end(key)
+                opened = open_assistant(here, name, partial(self.assistant, workspace))
+                with self._keeping:
+                    for old in [one for one in self._open if one[:2] == key[:2]]:  # it was taught again
+                        del self._open[old]
+                    self._open[key] = opened
+                    while len(self._open) > self.bounds.open_assistants:
+                        self._open.popitem(last=False)
+                return opened
             return self._open[key]
 
     def tokenizer(self, workspace: str, name: str) -> Any:

@@ -6,8 +6,9 @@ import shutil
 import tempfile
 import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -203,8 +204,11 @@ def _tuned(teaching: _Teaching, seconds: float, again: bool) -> dict[str, Any]:
     return {"asked": asked, "chosen": chosen, **found}
 
 
-def open_assistant(workspace: Workspace, name: str) -> Assistant:
-    """The assistant of a finished run, or the base model itself (`bare`)."""
+def open_assistant(workspace: Workspace, name: str, base: Callable[[str], Assistant] | None = None) -> Assistant:
+    """The assistant of a finished run, or the base model itself (`bare`).
+
+    `base` opens, by name, what it was taught on: who keeps assistants open lets them share one model.
+    """
     if name == BARE:
         from shuyuan.load.answering import ModelAssistant
         from shuyuan.load.model import open_model
@@ -219,9 +223,9 @@ def open_assistant(workspace: Workspace, name: str) -> Assistant:
         if name in choices("teach"):
             raise Fixable(f"'{name}' is not taught yet", f"teach it: shuyuan teach {name}")
         raise Fixable(f"there is no assistant '{name}'", near_miss(name, [BARE, *workspace.runs()]))
-    base = open_assistant(workspace, str(done["on"]))
+    on = (base or partial(open_assistant, workspace))(str(done["on"]))
     way = choose("teach", str(done["route"])).of(done["settings"])
-    opened: Assistant = way.open(base, run)
+    opened: Assistant = way.open(on, run)
     return opened
 
 
