@@ -68,7 +68,8 @@ def ask(served: Served, given: argparse.Namespace, report: Path) -> dict[str, An
     command += ["--request-timeout", "120", "--warnings", "off", "--suppress-health-check", "all"]
     plain = {**os.environ, "NO_COLOR": "1"}
     ended = subprocess.run(command, capture_output=True, text=True, check=False, env=plain)
-    failures = re.search(r"=+ FAILURES =+(.*?)=+ SUMMARY =+", ended.stdout, re.DOTALL)
+    said = "\n".join(line[:300] for line in ended.stdout.splitlines())
+    failures = re.search(r"=+ FAILURES =+(.*?)=+ SUMMARY =+", said, re.DOTALL)
     statuses = Counter(re.findall(r'"status_code":\s*(\d{3})', report.read_text(encoding="utf-8")))
     return {
         "operations": operations,
@@ -76,7 +77,7 @@ def ask(served: Served, given: argparse.Namespace, report: Path) -> dict[str, An
         "statuses": dict(sorted(statuses.items())),
         "failures": failures[1].strip()[:20_000] if failures else "",
         "ended": ended.returncode,
-        "said": ended.stdout[-20_000:] + ended.stderr[-2000:],
+        "said": said[-20_000:] + ended.stderr[-2000:],
     }
 
 

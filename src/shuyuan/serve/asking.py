@@ -144,7 +144,7 @@ class Tokens(BaseModel):
 
 @router.post(
     "/ask",
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "model": AnswerBody}},
+    responses={200: {"content": {"text/event-stream": {"schema": {}}}, "model": AnswerBody}},
     response_model=AnswerBody,
 )
 async def ask(request: Request, visitor: Asker, workspace: str, question: Question) -> Any:

@@ -174,7 +174,7 @@ def resume(visitor: Writer, workspace: str, job: str) -> JobBody:
 @router.get(
     "/jobs/{job}/events",
     response_class=StreamingResponse,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    responses={200: {"content": {"text/event-stream": {"schema": {}}}}},
 )
 def events(
     request: Request,

@@ -18,9 +18,10 @@ from shuyuan.base.records import Answer, Decoding, Message
 from shuyuan.base.settings import Settings
 from shuyuan.serve.access import Door, Visitor
 from shuyuan.serve.limits import MOST_TOKENS
+from shuyuan.serve.refusals import OllamaError, described
 from shuyuan.serve.speaking import while_there
 
-router = APIRouter(prefix="/api", tags=["ollama"])
+router = APIRouter(prefix="/api", tags=["ollama"], responses=described(OllamaError))
 Asker = Annotated[Visitor, Depends(Door("ask"))]
 Reader = Annotated[Visitor, Depends(Door("read"))]
 Text = Annotated[str, Field(max_length=2_000_000)]
