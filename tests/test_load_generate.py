@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, Qwen3Con
 
 from shuyuan.base.errors import Fixable
 from shuyuan.base.records import GREEDY, Answer, Decoding, Message, ask
-from shuyuan.load import batching, prefixes
+from shuyuan.load import batching, engines, prefixes
 from shuyuan.load.answering import ModelAssistant
 from shuyuan.load.batching import Ask, Batcher, batcher_of
 from shuyuan.load.choosing import drawn, likely
@@ -29,6 +29,7 @@ from shuyuan.load.fallback import Generic
 from shuyuan.load.fast import Forward
 from shuyuan.load.generate import generate
 from shuyuan.load.model import Model, open_model
+from shuyuan.load.products import Plain
 from shuyuan.load.saying import Speech
 from shuyuan.load.slots import Cache, Shape
 from shuyuan.load.tools import calls_in
@@ -167,6 +168,16 @@ def test_adapters_share_the_packed_base_and_change_the_logits_as_they_should() -
     with torch.no_grad():
         net.model.layers[0].mlp.gate_proj.weight.mul_(1.5)
     assert distance(Forward(net, True), net, TRIED) < 1e-5  # what was packed before it changed is not used
+
+
+def test_a_second_copy_is_made_only_where_memory_holds_it(capsys: pytest.CaptureFixture, monkeypatch) -> None:
+    monkeypatch.setattr(engines, "free_bytes", lambda _: 1000)
+    net = tiny_net("llama")
+    small = engine_of(net, "large", TRIED)
+    assert isinstance(small.parts.head, Plain)
+    assert "large answers at half the speed" in capsys.readouterr().err
+    packed = Forward(net, True)
+    assert engine_of(net, "large", TRIED).parts.head is packed.parts.head  # it is there already
 
 
 # Rows

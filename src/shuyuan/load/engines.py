@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from shuyuan.base.progress import human_bytes, say
+from shuyuan.load.products import is_packed
 from shuyuan.load.slots import free_bytes
 
 # How far the logits may be from the reference's, after the middle one of the tokens tried: see `distance`.
@@ -78,6 +79,8 @@ def _packs(net: Any, name: str) -> bool:
     """Whether to keep a second copy of the weights in the order in which the processor reads them fastest."""
     if next(net.parameters()).device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
+    if is_packed(net.get_output_embeddings().weight):  # then the rest of the base is, too
+        return True
     takes = sum(weight.numel() * weight.itemsize for weight in net.parameters())
     free = free_bytes(torch.device("cpu"))
     if takes <= _PACKED_SHARE * free:
