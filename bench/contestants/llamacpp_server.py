@@ -7,7 +7,7 @@ import xllamacpp
 
 
 def main() -> None:
-    """Say the address and serve until stdin is closed: continuous batching, so many slots with a context of so many tokens each."""
+    """Say the address and serve until stdin is closed: continuous batching, SLOTS slots of TOKENS tokens each."""
     file, slots, tokens = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     settings = xllamacpp.CommonParams()
     settings.model.path = file

@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from shuyuan.base.records import Answer, Decoding, Message
 from shuyuan.base.settings import Settings
 from shuyuan.serve.access import Door, Visitor
-from shuyuan.serve.limits import MOST_TOKENS
+from shuyuan.serve.limits import MOST_TOKENS, Body
 from shuyuan.serve.refusals import AnthropicError, Refused, described
 from shuyuan.serve.speaking import while_there
 from shuyuan.serve.sse import Event, begun, stream
@@ -34,14 +34,14 @@ class Anthropic(Settings):
         return router
 
 
-class AnthropicTurn(BaseModel):
+class AnthropicTurn(Body):
     """One turn; its content is text, or parts of text."""
 
     role: Literal["user", "assistant"]
     content: Content
 
 
-class AnthropicRequest(BaseModel):
+class AnthropicRequest(Body):
     """A conversation to be answered. What cannot take effect here is refused."""
 
     model_config = ConfigDict(extra="forbid")
