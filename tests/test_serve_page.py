@@ -236,6 +236,12 @@ def test_who_leaves_frees_the_place_and_who_comes_too_late_is_told_so(root: Path
         assert (status, refused["error"]["type"]) == (429, "rate_limit_error")
         assert response.getheader("Retry-After")
         assert (slow.going, slow.most) == (2, 2)
+        readers.pop().close()  # the one that waits
+        for _ in range(100):
+            if served.house.speaker.waiting == 0:
+                break
+            time.sleep(0.05)
+        assert (served.house.speaker.waiting, slow.going) == (0, 2), "who waits and leaves gives up the place at once"
         for reader in readers:
             reader.close()
         for _ in range(100):

@@ -171,7 +171,7 @@ async def ask(request: Request, visitor: Asker, workspace: str, question: Questi
                 said = await run_in_threadpool(answer_body, visitor, name, piece)
                 yield Event(said.model_dump(), "answer")
 
-    return stream(request, await begun(events()))
+    return stream(request, await while_there(request, begun(events())))
 
 
 @router.post("/search")
