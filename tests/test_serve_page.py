@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -197,6 +199,13 @@ def test_the_machine_and_the_catalogue(served: Served) -> None:
     assert set(server["groups"]) == set(choices("serve"))
     assert "qwen2.5-0.5b" in {model["name"] for model in served.send("GET", "/api/models")[1]}
     assert {check["state"] for check in served.send("GET", "/api/doctor")[1]} <= {"good", "note", "bad"}
+
+
+def test_without_its_packages_the_server_says_how_to_get_them() -> None:
+    script = "import sys; sys.modules['uvicorn'] = None; from shuyuan.cli.main import main; sys.exit(main(['serve']))"
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert 'install it: pip install "shuyuan[serve]"' in ended.stderr
 
 
 class Slow:
