@@ -85,6 +85,8 @@ def test_documents_are_uploaded_read_shown_and_removed(served: Served) -> None:
     assert "坏.pdf" in by_name["uploads/坏.pdf"]["fault"]
     at = text.index("藏书楼有")
     query = f"source=uploads/%E6%A5%BC%20a.md&start={at}&end={at + 9}"
+    _, whole, _ = served.send("GET", SCHOOL)
+    assert {one["name"]: bool(one["stale"]) for one in whole["taught"]}["retrieve"], "documents have come since"
     _, piece, _ = served.send("GET", f"{SCHOOL}/document?{query}")
     assert piece["text"] == "藏书楼有九万卷书。"
     assert (piece["start"], piece["end"], piece["characters"]) == (at, at + 9, len(text))
