@@ -63,14 +63,14 @@ def ask(served: Served, given: argparse.Namespace, report: Path) -> dict[str, An
     operations = sum(len(methods) for methods in description["paths"].values())
     settings = report.with_name("schemathesis.toml")  # a body may also be refused for its size
     settings.write_text("[checks.negative_data_rejection]\nexpected-statuses = [400, 404, 413, 415, 422]\n", "utf-8")
-    command = [str(given.peers / "schemathesis" / "bin" / "st"), "--config-file", str(settings)]
+    command = [str(given.peers.resolve() / "schemathesis" / "bin" / "st"), "--config-file", str(settings)]
     command += ["run", f"{served.url}/openapi.json"]
     command += ["--header", f"Authorization: Bearer {secret}", "--checks", CHECKS, "--seed", str(given.seed)]
     command += ["--max-examples", str(max(5, given.requests // operations)), "--no-shrink", "--continue-on-failure"]
     command += ["--phases", "examples,coverage,fuzzing", "--report", "ndjson", "--report-ndjson-path", str(report)]
     command += ["--request-timeout", "120", "--warnings", "off", "--suppress-health-check", "all"]
     plain = {**os.environ, "NO_COLOR": "1"}
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=plain)
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=plain, cwd=report.parent)
     said = "\n".join(line[:300] for line in ended.stdout.splitlines())
     failures = re.search(r"=+ FAILURES =+(.*?)=+ SUMMARY =+", said, re.DOTALL)
     statuses = Counter(re.findall(r'"status_code":\s*(\d{3})', report.read_text(encoding="utf-8")))
