@@ -97,7 +97,10 @@ def drawn(whole: Mapping[str, Any]) -> str:
     lines = ["# Embedding on one processor", "", (__doc__ or "").partition("\n\n")[2].partition("\n\n")[0], ""]
     for model, record in whole.items():
         lines += [f"## {model}", "", paired.place(record), ""]
-        lines += [f"{record['passages']} passages, {record['characters']:,} characters, {record['threads']} thread(s).", ""]
+        lines += [
+            f"{record['passages']} passages, {record['characters']:,} characters, {record['threads']} thread(s).",
+            "",
+        ]
         lines += ["| | passages per CPU-second | ours is | lowest cosine | peak, GB |", "|-|-:|-:|-:|-:|"]
         for name, of in record["contestants"].items():
             ours = of["ours_is"]

@@ -125,6 +125,7 @@ def _attention(
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
+    *,
     scaling: float | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
