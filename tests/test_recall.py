@@ -235,7 +235,7 @@ def test_killed_build_goes_on(tmp_path: Path, store: str) -> None:
 def test_lost_index_is_made_again(tmp_path: Path) -> None:
     folder, cache = tmp_path / "library", tmp_path / "cache"
     Library.build(folder, passages(), HashedTerms(), cache, store="memory")
-    (folder / "index" / "memory.npz").unlink()
+    (folder / "index-memory" / "memory.npz").unlink()
     assert Library.build(folder, passages(), HashedTerms(), cache, store="memory").count() == 4
 
 

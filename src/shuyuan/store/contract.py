@@ -51,6 +51,9 @@ class Index(Protocol):
     def count(self) -> int:
         """How many passages there are."""
 
+    def remove(self) -> None:
+        """Delete the index and all that it holds; it cannot be used after that."""
+
     def export(self) -> Iterator[tuple[list[Passage], Vectors]]:
         """All there is, some whole documents at a time, in the order of document ids, then passage ids."""
 

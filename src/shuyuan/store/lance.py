@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -157,6 +158,10 @@ class LanceIndex:
     def count(self) -> int:
         """See `Index`."""
         return int(self._table.count_rows())
+
+    def remove(self) -> None:
+        """See `Index`."""
+        shutil.rmtree(self._folder)
 
     def export(self) -> Iterator[tuple[list[Passage], Vectors]]:
         """See `Index`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -121,6 +122,10 @@ class MemoryIndex:
     def count(self) -> int:
         """See `Index`."""
         return len(self._passages)
+
+    def remove(self) -> None:
+        """See `Index`."""
+        shutil.rmtree(self._file.parent)
 
     def export(self) -> Iterator[tuple[list[Passage], Vectors]]:
         """See `Index`."""

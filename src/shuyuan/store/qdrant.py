@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import uuid
 import zlib
 from collections import Counter
@@ -78,7 +79,7 @@ class QdrantIndex:
 
     def __init__(self, url: str, collection: str, width: int, file: Path) -> None:
         self.place = {"url": url, "collection": collection}
-        self._url, self._name, self._width = url, collection, width
+        self._url, self._name, self._width, self._folder = url, collection, width, file.parent
         self._client = _client(url)
         from qdrant_client import models
 
@@ -180,6 +181,12 @@ class QdrantIndex:
         """See `Index`."""
         with self._errors():
             return int(self._client.count(self._name, exact=True).count)
+
+    def remove(self) -> None:
+        """See `Index`."""
+        with self._errors():
+            self._client.delete_collection(self._name)
+        shutil.rmtree(self._folder)
 
     def export(self) -> Iterator[tuple[list[Passage], Vectors]]:
         """See `Index`."""

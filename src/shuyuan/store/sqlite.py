@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -176,6 +177,12 @@ class SqliteIndex:
         """See `Index`."""
         with self._turn, self._errors():
             return int(self._db.execute("select count(*) from passages").fetchone()[0])
+
+    def remove(self) -> None:
+        """See `Index`."""
+        with self._turn:
+            self._db.close()
+        shutil.rmtree(self._file.parent)
 
     def export(self) -> Iterator[tuple[list[Passage], Vectors]]:
         """See `Index`."""
