@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import pytest
 from test_recall import HashedTerms, passages
 
 from shuyuan.base.errors import Fixable
+from shuyuan.base.material import File
+from shuyuan.base.records import Document, Passage, Question
 from shuyuan.base.shelf import choices, choose
+from shuyuan.base.workspace import Workspace
+from shuyuan.examine.tuning import ndcg, tune
 from shuyuan.recall import searching
+from shuyuan.recall.fuse import Fuse
 from shuyuan.recall.searching import Library, state_of
+from shuyuan.store.contract import Vectors
 
 QUERIES = ["default rank of LoRA", "学习率是多少", "near-duplicates (leaks)?"]
 
@@ -88,3 +99,86 @@ def test_changed_store_is_built_anew_and_the_old_one_goes(tmp_path: Path) -> Non
 def test_only_a_finished_library_moves(tmp_path: Path) -> None:
     with pytest.raises(Fixable, match="no finished library"):
         Library.move(tmp_path / "library", "sqlite")
+
+
+# tuning
+
+
+def asked(count: int, text: Callable[[int], str]) -> list[Question]:
+    return [
+        Question(f"q{n}", text(n), ("",), "en", f"fact{n}", f"doc{n}.md", f"code{n} is the evidence of page {n}.")
+        for n in range(count)
+    ]
+
+
+def shelves(workspace: Workspace, count: int) -> Library:
+    """Pages told apart by a code that only the words find: the embedder is blind to it."""
+    for n in range(count):
+        text = f"code{n} is the evidence of page {n}."
+        document = Document(f"d{n}", f"doc{n}.md", "", text, f"{n}", "en")
+        file = File(document.source, f"{n}", len(text), 0.0)
+        part = Passage(f"p{n}", document.id, document.source, 0, len(text), text)
+        workspace.material.put_document(file, document, [part])
+    folder = workspace.folder / "library"
+    return Library.build(folder, workspace.material.passages(), Blind(), folder.parent / "cache", store="memory")
+
+
+class Blind(HashedTerms):
+    """An embedder to which all texts are nearly alike, in an order that says nothing."""
+
+    name = "blind"
+
+    def embed(self, texts: Sequence[str], kind: Literal["query", "passage"]) -> Vectors:
+        vectors = np.ones((len(texts), self.width), np.float32)
+        for row, text in enumerate(texts):
+            vectors[row] += np.random.default_rng(zlib.crc32(text.encode())).normal(size=self.width) / 10
+        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
+
+
+def test_tuning_turns_to_words_where_meaning_is_blind(workspace: Workspace) -> None:
+    library = shelves(workspace, 120)
+    tuned = tune(library, workspace.material, asked(120, lambda n: f"code{n} page"))
+    assert tuned.chosen == tuned.best
+    assert tuned.chosen.word_weight > Fuse().word_weight
+    assert tuned.development.low is not None
+    assert tuned.development.low > 0
+    assert tuned.after["ndcg@10"] > tuned.before["ndcg@10"]
+    again = Library.open(library.folder, Blind())
+    assert again.fuse == tuned.chosen
+    assert again.search("code7 page", 1)[0].passage.source == "doc7.md"
+    assert Library.open(library.folder, Blind(), Fuse(word_weight=0)).fuse.word_weight == 0  # by hand goes before
+    assert Library.build(library.folder, workspace.material.passages(), Blind(), workspace.folder / "cache").fuse == (
+        tuned.chosen
+    )
+
+
+def test_tuning_keeps_the_default_without_evidence(workspace: Workspace) -> None:
+    library = shelves(workspace, 60)
+    tuned = tune(library, workspace.material, asked(60, lambda n: "nothing in common"))
+    assert tuned.chosen == Fuse()
+    assert tuned.before == tuned.after
+    assert library.state.fuse == {}
+
+
+def test_tuning_leaves_the_exam_alone(workspace: Workspace) -> None:
+    library = shelves(workspace, 60)
+    questions = asked(60, lambda n: f"code{n} page")
+    workspace.material.put_questions("quiz.jsonl", [], questions[:45])
+    with pytest.raises(Fixable, match="45 in the exam"):
+        tune(library, workspace.material, questions)
+    lost = [replace(q, evidence="stands nowhere") for q in asked(30, lambda n: f"other {n}")]
+    with pytest.raises(Fixable, match="without evidence"):
+        tune(library, workspace.material, [replace(q, fact=f"other{q.fact}") for q in lost])
+
+
+def test_ndcg_is_that_of_scikit_learn() -> None:
+    from sklearn.metrics import ndcg_score
+
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        wanted = set(rng.choice(30, rng.integers(1, 6), replace=False).tolist())
+        ranked = rng.permutation(30).tolist()
+        truth, scores = np.zeros(30), np.zeros(30)
+        truth[list(wanted)], scores[ranked] = 1, np.arange(30, 0, -1)
+        ours = ndcg([str(n) for n in ranked], {str(n) for n in wanted})
+        assert ours == pytest.approx(ndcg_score(truth[None], scores[None], k=10))

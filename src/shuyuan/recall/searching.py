@@ -17,7 +17,7 @@ from shuyuan.base.shelf import choices, choose
 from shuyuan.recall.embedding import Embeds, embed_passages
 from shuyuan.recall.fuse import Fuse
 from shuyuan.recall.threshold import calibrate
-from shuyuan.store.contract import Index, Store, Vectors, content_hash, normal
+from shuyuan.store.contract import Index, Scored, Store, Vectors, content_hash, normal
 
 VERSION = 2
 STORE = "lance"  # where a library is kept that nobody said anything about
@@ -143,13 +143,25 @@ class Library:
     def search_all(self, texts: Sequence[str], k: int) -> list[list[Hit]]:
         """`search` for several texts, which are embedded together."""
         found = []
-        for text, vector in zip(texts, self._embed(texts), strict=True):
-            depth = max(self.fuse.depth, k)
-            dense, words = self._index.dense(vector, depth), self._index.words(text, depth)
+        for dense, words in self.rankings(texts, max(self.fuse.depth, k)):
             best = {one.id: one for one in self.fuse.fuse(dense, words)[:k]}
             passages = self._index.passages(list(best))
             found.append([Hit(p, best[p.id].score, best[p.id].cosine, best[p.id].word_rank) for p in passages])
         return found
+
+    def rankings(self, texts: Sequence[str], depth: int) -> list[tuple[list[Scored], list[Scored]]]:
+        """For each text, the best `depth` passages by meaning and by words, before they are joined."""
+        return [
+            (self._index.dense(vector, depth), self._index.words(text, depth))
+            for text, vector in zip(texts, self._embed(texts), strict=True)
+        ]
+
+    def settle(self, fuse: Fuse) -> None:
+        """Keep settings that were found to be better for this library; from now on it searches with them."""
+        with locked(self.folder / "lock", "tuning the search"):
+            self.state = replace(state_of(self.folder), fuse={} if fuse == Fuse() else fuse.model_dump())
+            write_json(self.folder / _FILE, asdict(self.state))
+        self.fuse = fuse
 
     def count(self) -> int:
         """How many passages there are."""
