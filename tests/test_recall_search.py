@@ -10,6 +10,8 @@ from typing import Literal
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from test_recall import HashedTerms, passages
 
 from shuyuan.base.errors import Fixable
@@ -18,7 +20,9 @@ from shuyuan.base.records import Document, Passage, Question
 from shuyuan.base.shelf import choices, choose
 from shuyuan.base.workspace import Workspace
 from shuyuan.examine.tuning import ndcg, tune
+from shuyuan.read.language import language
 from shuyuan.recall import searching
+from shuyuan.recall.centring import Centres
 from shuyuan.recall.fuse import Fuse
 from shuyuan.recall.searching import Library, state_of
 from shuyuan.store.contract import Vectors
@@ -182,3 +186,51 @@ def test_ndcg_is_that_of_scikit_learn() -> None:
         truth[list(wanted)], scores[ranked] = 1, np.arange(30, 0, -1)
         ours = ndcg([str(n) for n in ranked], {str(n) for n in wanted})
         assert ours == pytest.approx(ndcg_score(truth[None], scores[None], k=10))
+
+
+# languages
+
+
+class Apart(HashedTerms):
+    """An embedder that keeps two languages far apart and knows the same numbers in both."""
+
+    name = "apart"
+
+    def embed(self, texts: Sequence[str], kind: Literal["query", "passage"]) -> Vectors:
+        vectors = np.zeros((len(texts), self.width), np.float32)
+        for row, text in enumerate(texts):
+            vectors[row, 0 if language(text) == "zh" else 1] = 6
+            vectors[row, 2] = 3
+            for digit in set(filter(str.isdigit, text)):
+                vectors[row, 10 + int(digit)] += 1
+        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
+
+
+def test_a_question_finds_the_passage_in_the_other_language(tmp_path: Path) -> None:
+    texts = {f"zh{n}": f"第 {n} 号文件的内容是这样写的" for n in range(8)}
+    texts["en9"] = "The content of document number 9 is written here"
+    library = Library.build(
+        tmp_path / "l", passages(texts), Apart(), tmp_path / "c", store="memory", fuse=Fuse(word_weight=0)
+    )
+    assert (
+        Apart().embed(["第 9 号文件", *texts.values()], "query")[0] @ Apart().embed([texts["en9"]], "passage")[0] < 0.3
+    )
+    assert library.search("第 9 号文件", 1)[0].passage.source == "en9"
+    assert library.search("number 3", 1)[0].passage.source == "zh3"
+    assert Library.open(tmp_path / "l", Apart()).state.centres == library.state.centres
+
+
+@given(st.lists(st.text(max_size=20), max_size=5))
+def test_centred_vectors_are_of_unit_length(texts: list[str]) -> None:
+    centres = Centres.learn(Apart())
+    vectors = centres.taken_off(Apart().embed(texts, "query"), texts, "query")
+    assert vectors.shape == (len(texts), Apart.width)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+def test_the_lines_are_parallel_and_in_their_language() -> None:
+    lines = (Path(searching.__file__).parent / "languages.txt").read_text(encoding="utf-8").splitlines()[1:]
+    kinds = [tuple(line.split(" ", 2)[:2]) for line in lines]
+    assert kinds == [("en", "?"), ("en", "."), ("zh", "?"), ("zh", ".")] * 24
+    assert all(language(line.split(" ", 2)[2]) == line[:2] for line in lines)
+    assert len(set(lines)) == len(lines)

@@ -14,6 +14,7 @@ from shuyuan.base.files import fingerprint, locked, read_json, write_json
 from shuyuan.base.progress import Bar, say
 from shuyuan.base.records import Passage
 from shuyuan.base.shelf import choices, choose
+from shuyuan.recall.centring import Centres
 from shuyuan.recall.embedding import Embeds, embed_passages
 from shuyuan.recall.fuse import Fuse
 from shuyuan.recall.threshold import calibrate
@@ -39,8 +40,8 @@ class State:
     """What `library.json` says: what the index was built from.
 
     `documents`: id → fingerprint of its passages. `unfinished`: documents that a killed build may have left half done.
-    `thresholds`: language → the cosine below which a question is off this library's topics. `fuse`: the settings that
-    `shuyuan tune search` chose for this library, empty where it did not.
+    `centres`: what is taken off vectors (`Centres.plain`). `thresholds`: language → the cosine below which a question
+    is off this library's topics. `fuse`: the settings that `shuyuan tune search` chose for this library, if it did.
     """
 
     embedder: str = ""
@@ -49,6 +50,7 @@ class State:
     passages: int = 0
     documents: Mapping[str, str] = field(default_factory=dict)
     unfinished: Sequence[str] = ()
+    centres: Mapping[str, Sequence[float]] = field(default_factory=dict)
     thresholds: Mapping[str, float] = field(default_factory=dict)
     fuse: Mapping[str, float] = field(default_factory=dict)
     version: int = VERSION
@@ -62,7 +64,7 @@ class Library:
 
     def __init__(self, folder: Path, index: Index, embedder: Embeds, state: State, fuse: Fuse | None) -> None:
         self.folder, self.state, self.fuse = folder, state, fuse or Fuse.of(state.fuse)
-        self._index, self._embedder = index, embedder
+        self._index, self._embedder, self._centres = index, embedder, Centres(state.centres)
 
     @classmethod
     def build(
@@ -86,7 +88,8 @@ class Library:
             state = state_of(folder)
             store = store or state.store or STORE
             if (state.version, state.embedder, state.store) != (VERSION, embedder.name, store):
-                state = State(embedder.name, embedder.width, store, fuse=state.fuse)
+                centres = Centres.learn(embedder).plain
+                state = State(embedder.name, embedder.width, store, centres=centres, fuse=state.fuse)
             _remove_all_but(store, folder)
             index = _index(folder, state)
             if not state.unfinished and index.count() != state.passages:  # the index was lost, or never begun
@@ -181,7 +184,8 @@ class Library:
             say(f"library unchanged: {len(passages):,} passages of {len(wanted):,} documents")
             return
         fresh = [passage for name in changed for passage in by_document[name]]
-        vectors = embed_passages(self._embedder, [p.searchable for p in fresh], cache)
+        texts = [p.searchable for p in fresh]
+        vectors = self._centres.taken_off(embed_passages(self._embedder, texts, cache), texts, "passage")
         self._note(same, unfinished=[*changed, *gone])
         self._index.upsert(fresh, vectors)
         for name in gone:
@@ -210,7 +214,8 @@ class Library:
         return [self._index.dense(vector, 1)[0][1] for vector in self._embed(texts)]
 
     def _embed(self, questions: Sequence[str]) -> Vectors:
-        return self._embedder.embed([normal(question) for question in questions], "query")
+        texts = [normal(question) for question in questions]
+        return self._centres.taken_off(self._embedder.embed(texts, "query"), texts, "query")
 
 
 def _finished(folder: Path) -> State:
