@@ -16,12 +16,13 @@ from test_recall import HashedTerms, passages
 
 from shuyuan.base.errors import Fixable
 from shuyuan.base.material import File
-from shuyuan.base.records import Document, Passage, Question
+from shuyuan.base.records import Document, Message, Passage, Question
 from shuyuan.base.shelf import choices, choose
 from shuyuan.base.workspace import Workspace
 from shuyuan.examine.tuning import ndcg, tune
 from shuyuan.read.language import language
 from shuyuan.recall import searching
+from shuyuan.recall.asking import queries
 from shuyuan.recall.centring import Centres
 from shuyuan.recall.fuse import Fuse
 from shuyuan.recall.searching import Library, state_of
@@ -234,3 +235,63 @@ def test_the_lines_are_parallel_and_in_their_language() -> None:
     assert kinds == [("en", "?"), ("en", "."), ("zh", "?"), ("zh", ".")] * 24
     assert all(language(line.split(" ", 2)[2]) == line[:2] for line in lines)
     assert len(set(lines)) == len(lines)
+
+
+# asking
+
+
+def talk(*turns: str) -> list[Message]:
+    return [Message("user" if place % 2 == 0 else "assistant", turn) for place, turn in enumerate(turns)]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "together"),
+    [
+        ("What does LoRA train?", "And its default rank?", True),
+        ("What does LoRA train?", "What about full tuning?", True),
+        ("LoRA 训练什么？", "它的默认秩是多少？", True),
+        ("LoRA 训练什么？", "那全量微调呢？", True),
+        ("How is the threshold learned?", "Why?", True),
+        ("阈值怎么来？", "为什么？", True),
+        ("What does LoRA train?", "Will rain fall in London tomorrow?", False),
+        ("LoRA 训练什么？", "明天北京会下雨吗？", False),
+        ("LoRA 训练什么？", "应该用哪个命令导出模型？", False),
+        ("LoRA 训练什么？", "其他方法有哪些？", False),
+        ("What does LoRA train?", "Is there a way to export a model?", False),
+    ],
+)
+def test_a_follow_up_is_searched_with_its_subject(before: str, now: str, together: bool) -> None:
+    asked = queries(talk(before, "…", now))
+    assert asked == ([f"{before} {now}"] if together else [now])
+
+
+def test_a_chain_keeps_its_subject() -> None:
+    chain = talk("What does LoRA train?", "…", "And its rank?", "…", "Why is that so small?")
+    assert queries(chain) == ["What does LoRA train? And its rank? Why is that so small?"]
+    assert queries([*chain, *talk("How do I export a model?")]) == ["How do I export a model?"]
+    assert queries([]) == queries(talk(" ")) == []
+    assert queries(talk("And its rank?")) == ["And its rank?"]
+
+
+@pytest.mark.parametrize(
+    ("question", "parts"),
+    [
+        ("What is the difference between LoRA and full tuning?", ["LoRA", "full tuning"]),
+        ("LoRA 和全量微调有什么区别？", ["LoRA", "全量微调"]),
+        ("检索模式与聊天模式", ["检索模式", "聊天模式"]),
+        ("What is recall@k?", []),
+        ("Black and white?", ["Black", "white"]),
+    ],
+)
+def test_a_compound_question_has_parts(question: str, parts: list[str]) -> None:
+    whole, *sides = queries(talk(question), parts=True)
+    assert whole == question
+    assert len(sides) == len(parts)
+    assert all(part in side for part, side in zip(parts, sides, strict=True))
+
+
+@given(st.lists(st.text(max_size=30), max_size=6), st.booleans())
+def test_any_conversation_has_its_queries(turns: list[str], parts: bool) -> None:
+    asked = queries(talk(*turns), parts)
+    assert len(asked) <= 5
+    assert bool(asked) == any(turn.strip() for turn in turns[::2])
