@@ -121,7 +121,7 @@ def asked(*golds: str, language: str = "", **more: Any) -> Question:
 
 def pooled(metric: Metric, items: Sequence[tuple[Answer, Question]]) -> float:
     """The score of a paper."""
-    counts = [found for answer, question in items if (found := metric.counts(answer, question)) is not None]
+    counts = [found for answer, question in items if (found := metric.tally([answer], question)) is not None]
     return float(metric.pooled(np.sum(counts, axis=0)))
 
 

@@ -253,7 +253,7 @@ def test_more_golden_numbers() -> None:
 
 
 def paper(metric: Metric, items: list[tuple[Answer, Question]]) -> float:
-    return float(metric.pooled(np.sum([metric.counts(answer, question) or () for answer, question in items], axis=0)))
+    return float(metric.pooled(np.sum([metric.tally([answer], question) or () for answer, question in items], axis=0)))
 
 
 def test_a_score_of_one_item_is_the_items_value_and_order_does_not_matter() -> None:
@@ -295,6 +295,10 @@ def test_several_answers_to_one_question() -> None:
     assert DistinctN().measure(Answer("七"), question) is None
     assert SelfBleu().sampled([Answer("a b c d e")] * 3, asked()) == pytest.approx(1)
     assert SelfBleu().sampled([seven], question) is None
+    once = Bleu().tally([Answer("a b c d")], asked("a b c d"))
+    assert Bleu().tally([Answer("a b c d")] * 3, asked("a b c d")) == once
+    assert TokenF1().tally([seven, eight], question) == (0.5, 1)
+    assert TokenF1().tally([seven], asked()) is None
 
 
 def test_citations() -> None:

@@ -47,7 +47,7 @@ def score(
             signatures[key] = f"{metric.signature}|by:fact|seed:{seed}"
             rows: dict[str, Floats] = {}
             for name in names:
-                counts = [metric.counts(sat[name].answers[q.id], q, relevant.get(q.id, ())) for q in asked]
+                counts = [metric.tally([sat[name].answers[q.id]], q, relevant.get(q.id, ())) for q in asked]
                 rows[name], interval = _marked(metric, counts, clusters, seed)
                 marks[name][key] = {q.id: float(v) for q, v in zip(asked, rows[name], strict=True) if not np.isnan(v)}
                 if not math.isnan(interval.value):

@@ -2,7 +2,7 @@
 
 Arrays: `scores_AN` is assistants × items, NaN where a metric does not apply; `clusters_N` names each item's fact.
 Method: Miller 2024 (arXiv 2411.00640) for clusters and pairing; Holm 1979 for several comparisons. Which interval is
-used where was decided by simulation: bench/statistics_coverage.py.
+used where was decided by simulation: bench/exam_statistics.py.
 """
 
 from __future__ import annotations

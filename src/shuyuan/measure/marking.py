@@ -45,9 +45,11 @@ class Metric(Settings, ABC):
         found = [value for answer in answers if (value := self.measure(answer, question, relevant)) is not None]
         return sum(found) / len(found) if found else None
 
-    def counts(self, answer: Answer, question: Question, relevant: Collection[str] = ()) -> tuple[float, ...] | None:
-        """What the item adds to the score of a whole paper; None where the metric does not apply to it."""
-        value = self.measure(answer, question, relevant)
+    def tally(
+        self, answers: Sequence[Answer], question: Question, relevant: Collection[str] = ()
+    ) -> tuple[float, ...] | None:
+        """What one question, answered once or more, adds to the score of a paper; None where nothing applies."""
+        value = self.sampled(answers, question, relevant)
         return None if value is None else (value, 1.0)
 
     def pooled(self, sums: Floats) -> Floats:
@@ -66,7 +68,7 @@ class PooledMetric(Metric):
 
     @abstractmethod
     def counts(self, answer: Answer, question: Question, relevant: Collection[str] = ()) -> tuple[float, ...] | None:
-        """What the item adds to the score of a whole paper; None where the metric does not apply to it."""
+        """What one answer adds to the score of a paper; None where the metric does not apply to it."""
 
     @abstractmethod
     def pooled(self, sums: Floats) -> Floats:
@@ -77,6 +79,13 @@ class PooledMetric(Metric):
         counts = self.counts(answer, question, relevant)
         value = math.nan if counts is None else float(self.pooled(np.array(counts, dtype=float)))
         return None if math.isnan(value) else value
+
+    def tally(
+        self, answers: Sequence[Answer], question: Question, relevant: Collection[str] = ()
+    ) -> tuple[float, ...] | None:
+        """The mean of the answers' counts, so that a question drawn often weighs as much as one drawn once."""
+        found = [counts for answer in answers if (counts := self.counts(answer, question, relevant)) is not None]
+        return tuple(sum(column) / len(found) for column in zip(*found, strict=True)) if found else None
 
 
 def best_of_golds(answer: Answer, question: Question, likeness: Callable[[Tokens, Tokens], float]) -> float | None:
