@@ -278,6 +278,8 @@ def test_labels_have_to_be_declared() -> None:
     assert Precision(labels=("是", "否"), average="micro").measure(Answer(" 是"), asked("是")) == 1
     assert Recall(labels=("是", "否"), average="micro").measure(Answer("是", refused=True), asked("是")) == 0
     assert metric.measure(Answer("是"), asked()) is None
+    with pytest.raises(Fixable, match="'maybe' is none of the labels"):
+        metric.measure(Answer("是"), asked("maybe"))
 
 
 def test_several_answers_to_one_question() -> None:
