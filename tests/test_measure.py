@@ -261,7 +261,14 @@ def test_a_score_of_one_item_is_the_items_value_and_order_does_not_matter() -> N
         (Answer("北京 是 首都"), asked("北京是中国的首都", language="zh")),
         (Answer("a cat sat"), asked("the cat sat")),
     ]
-    for metric in (Bleu(), Chrf(), RougeL(), RougeN(), TokenF1(), F1(labels=("a cat sat", "the cat sat"))):
+    for metric in (
+        Bleu(),
+        Chrf(),
+        RougeL(),
+        RougeN(),
+        TokenF1(),
+        F1(labels=("a cat sat", "the cat sat", "北京是中国的首都")),
+    ):
         for answer, question in items:
             assert paper(metric, [(answer, question)]) == pytest.approx(metric.measure(answer, question))
         assert paper(metric, items) == pytest.approx(paper(metric, items[::-1]))
