@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from shuyuan.base.records import Document
 
 _FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})")
-_ITEM = re.compile(r"[ \t]*(?:[-*+•]|(\d{1,2})[.)、．])[ \t]*(?=\S)")
+_ITEM = re.compile(r"[ \t]*(?:[-*+•][ \t]+|(\d{1,2})[.)、．](?!\d)[ \t]*)(?=\S)")
 _ROW = re.compile(r"[ \t]*\|.*\|[ \t]*$")
 RULE = re.compile(r"[ \t|:=-]+$")  # below a table's header
 _SENTENCE = re.compile(r"\S.*?(?:[。！？]+[”」』）)]*|[.!?]+[\"”’)]*(?=\s+[\"“`*(\[A-Z\u4e00-\u9fff])|\s*$)", re.DOTALL)

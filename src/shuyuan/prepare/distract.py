@@ -10,9 +10,10 @@ from dataclasses import replace
 
 from shuyuan.base.files import fingerprint
 from shuyuan.base.records import Passage
-from shuyuan.prepare.gates import gives_away, weight
+from shuyuan.prepare.gates import weight
 from shuyuan.prepare.leak import normal, units
 from shuyuan.prepare.making import Item
+from shuyuan.prepare.spans import spans
 from shuyuan.prepare.wording import asked
 
 CHOICES = 4
@@ -51,21 +52,20 @@ def _sort(item: Item) -> tuple[str, ...]:
     if item.span is None:
         return ("other", item.fact)
     answer = item.answers[0]
-    shape = re.sub(r"[A-Za-z]+", "a", re.sub(r"\d+", "0", answer))
     if item.span.kind == "number":
-        return ("number", item.span.unit, str(len(answer.split(".")[0])), str("." in answer), item.language)
+        whole, _, decimals = answer.partition(".")
+        return ("number", item.span.unit, str(len(whole)), str(len(decimals)), item.language)
     if item.span.kind == "date":
-        return ("date", shape, item.language)
-    return (item.span.kind, "han" if weight(answer) > len(answer) else "latin", str("-" in answer), item.language)
+        return ("date", re.sub(r"[A-Za-z]+", "a", re.sub(r"\d+", "0", answer)), item.language)
+    return (item.span.kind, *map(str, _form(answer)), item.language)
 
 
 def _wrong(item: Item, pool: Sequence[str]) -> list[str]:
     """Wrong answers, in an order that is drawn for each question but always the same."""
     right = normal(item.answers[0])
     evidence = f" {' '.join(units(item.evidence))} "
-    ordered = sorted(pool, key=lambda word: hashlib.sha256(f"{item.text}\0{word}".encode()).digest())
     found: list[str] = []
-    for word in ordered:
+    for word in _shuffled(set(pool), item):
         plain = normal(word)
         alike = any(plain in other or other in plain for other in (right, *map(normal, found)))
         size = weight(word)
@@ -85,36 +85,57 @@ def _stands_out(item: Item, choices: Sequence[str]) -> bool:
     return shared[0] > max(shared[1:])
 
 
-def swapped(items: Sequence[Item], passages: Sequence[Passage]) -> Iterator[Item]:
-    """Questions without an answer: about a thing from elsewhere in the documents, of which they do not say this.
+def swapped(items: Sequence[Item], every: Sequence[Item], passages: Sequence[Passage]) -> Iterator[Item]:
+    """Questions without an answer: about another thing of the same sort, of which the documents do not say this.
 
-    In a table question the row is replaced by one of a table without that column; in a cloze a marked name by another.
-    No passage may hold the new name beside the column's name, or beside most of the sentence's other words.
+    In a table question the row is replaced by one of another table that names its rows alike (both list packages) and
+    lacks the column; in a cloze a marked name by another of the same form from the same document. No passage may hold
+    the new name beside the column's name, or beside most of the sentence's other words. `every`: all that could be made,
+    for what was dropped is said in the documents all the same.
     """
     texts = [f" {' '.join(units(passage.searchable))} " for passage in passages]
+    given: set[str] = set()  # each thing is asked about once
     rows = [item for item in items if item.made == "table" and not item.kind]
     columns: dict[str, set[str]] = defaultdict(set)
-    for item in rows:
+    for item in every:
         columns[normal(item.subject)].add(normal(item.attribute))
     for item in rows:
-        others = sorted({o.subject for o in rows if o.language == item.language and o.subject != item.subject})
-        others.sort(key=lambda name: hashlib.sha256(f"{item.text}\0{name}".encode()).digest())
-        for name in others:
-            told = _beside(name, units(item.attribute), texts)
-            if normal(item.attribute) in columns[normal(name)] or told or normal(name) in normal(item.attribute):
-                continue
-            words = {"subject": name, "attribute": item.attribute, "place": _title(item)}
-            text = asked("none", item.language, **words)
-            if not gives_away(text, (name,)) or name == item.subject:
-                continue
-            yield replace(
-                item, kind="unanswerable", text=text, answers=(), fact=f"none-{fingerprint(text)}", stem="", evidence=""
-            )
-            break
+        alike = {o.subject for o in rows if (o.language, normal(o.head)) == (item.language, normal(item.head))}
+        for name in _shuffled(alike - {item.subject}, item):
+            unknown = normal(item.attribute) not in columns[normal(name)] and name not in given
+            if unknown and not _beside(name, units(item.attribute), texts):
+                given.add(name)
+                words = {"subject": name, "attribute": item.attribute}
+                yield _unanswerable(item, asked("none", item.language, **words))
+                break
+    names = [(item, span) for item in items if item.made == "cloze" for span in spans(item.evidence)]
+    marked = [(item, span.text) for item, span in names if span.kind in ("term", "name") and span != item.span]
+    for item, old in marked:
+        if not any(_form(old)[:3]) and not (_form(old)[3] and old[:1].isupper()) and weight(old) == len(old):
+            continue  # a plain word: what it stands for cannot be told from its form
+        alike = {new for other, new in marked if other.document is item.document and _form(new) == _form(old)}
+        for name in _shuffled(alike - {old}, item):
+            rest = [word for word in units(item.stem) if word not in units(old)]
+            fits = item.text.count(old) == 1 and name not in item.text and name not in given
+            if fits and not _beside(name, rest, texts):
+                given.add(name)
+                yield _unanswerable(item, item.text.replace(old, name))
+                break
 
 
-def _title(item: Item) -> str:
-    return item.document.title
+def _unanswerable(item: Item, text: str) -> Item:
+    return replace(
+        item, kind="unanswerable", text=text, answers=(), fact=f"none-{fingerprint(text)}", stem="", evidence=""
+    )
+
+
+def _shuffled(words: set[str], item: Item) -> list[str]:
+    return sorted(words, key=lambda word: hashlib.sha256(f"{item.text}\0{word}".encode()).digest())
+
+
+def _form(name: str) -> tuple[object, ...]:
+    """What two names must share to stand for one another: flags for flags, files for files, Han for Han."""
+    return (name[:2] == "--", "." in name, "/" in name, " " in name, name[:1].isupper(), weight(name) > len(name))
 
 
 def _beside(name: str, words: Sequence[str], texts: Sequence[str]) -> bool:

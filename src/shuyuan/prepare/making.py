@@ -35,7 +35,8 @@ class Item:
     """A made question before the gates. The answer is a span: `document.text[start:end]` says `answers[0]`.
 
     `evidence` is the sentence or row that proves it, as it stands in the document; `stem` the words of the document
-    that the question repeats; `span` what was taken out of a sentence.
+    that the question repeats; `span` what was taken out of a sentence. In tables `subject` is the row's first cell,
+    `attribute` the column's name and `head` the first column's.
     """
 
     document: Document
@@ -53,6 +54,7 @@ class Item:
     choices: tuple[str, ...] = ()
     subject: str = ""
     attribute: str = ""
+    head: str = ""
 
 
 def items(documents: Iterable[Document], makers: Sequence[str] = MAKERS) -> Iterator[Item]:
@@ -171,7 +173,7 @@ def _table(document: Document, block: Block) -> Iterator[Item]:
             if at is None:
                 continue
             words = {"place": place, "subject": row[0], "attribute": head[column], "value": value, "head": head[0]}
-            made = _Made(document, "table", spoken, raw.strip(), row[0], subject=row[0], attribute=head[column])
+            made = _Made(document, "table", spoken, raw.strip(), row[0], None, row[0], head[column], head[0])
             for wording, kind in _WORDINGS:
                 text = asked("table", spoken, wording, **words)
                 yield made.item(text, (value,), (begin + at[0], begin + at[1]), kind)
@@ -245,6 +247,7 @@ class _Made:
     span: Span | None = None
     subject: str = ""
     attribute: str = ""
+    head: str = ""
 
     def item(self, text: str, answers: tuple[str, ...], at: tuple[int, int], kind: str = "") -> Item:
         """A question; its fact is the place of its answer, so that two wordings are one fact."""

@@ -13,8 +13,10 @@ from shuyuan.base.errors import Fixable
 Header = Callable[[Sequence[str], str], Sequence[str]]
 Rows = Iterator[tuple[int, dict[str, str]]]
 WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
-_ASKS = re.compile(r"\s*(?:[-*+]|\d+[.)、])?\s*\**(?:Q(?:uestion)?\s*\d*|问题?\s*\d*)\s*[:：]\**\s*(.+)", re.IGNORECASE)
-_TELLS = re.compile(r"\s*(?:[-*+])?\s*\**(?:A(?:nswer)?\s*\d*|答案?\s*\d*)\s*[:：]\**\s*(.*)", re.IGNORECASE)
+QUESTION_LINE = re.compile(
+    r"\s*(?:[-*+]|\d+[.)、])?\s*\**(?:Q(?:uestion)?\s*\d*|问题?\s*\d*)\s*[:：]\**\s*(.+)", re.IGNORECASE
+)
+ANSWER_LINE = re.compile(r"\s*(?:[-*+])?\s*\**(?:A(?:nswer)?\s*\d*|答案?\s*\d*)\s*[:：]\**\s*(.*)", re.IGNORECASE)
 _HEADING = re.compile(r"#{1,6}\s+(.+?[?？])\s*#*$")
 _BAR = re.compile(r"(?<!\\)\|")
 
@@ -67,7 +69,7 @@ def markdown_rows(text: str, path: Path, header: Header) -> Rows:
                 yield number, dict(zip(columns, cells, strict=True))
             continue
         columns = ()
-        asks, tells = _HEADING.match(line) or _ASKS.match(line), _TELLS.match(line)
+        asks, tells = _HEADING.match(line) or QUESTION_LINE.match(line), ANSWER_LINE.match(line)
         if (asks or line.startswith("#")) and asked:
             yield at, {"question": asked, "answer": " ".join(told).strip()}
             asked = ""
@@ -82,7 +84,7 @@ def looks_like_markdown(text: str) -> bool:
     """Whether a question file is a note: a table of questions, or lines that ask and answer."""
     lines = text.splitlines()
     table = any(line.strip().startswith("|") and "question" in line.lower() for line in lines)
-    return table or any(_HEADING.match(line) or _ASKS.match(line) for line in lines)
+    return table or any(_HEADING.match(line) or QUESTION_LINE.match(line) for line in lines)
 
 
 def _cell(value: object) -> str:

@@ -18,7 +18,8 @@ from shuyuan.prepare.gates import Finds, gated
 from shuyuan.prepare.making import MAKERS, Item, items
 from shuyuan.prepare.questions import Row
 
-_MOST_OF = {"heading": 0.1, "paraphrase": 0.2, "step": 0.1}  # share of the paper at most: easy or repeated ones
+_PARAPHRASES = 0.15  # of the questions are second wordings
+_MOST_OF = {"heading": 0.1, "step": 0.1}  # share at most, of what is easy
 
 
 class Quiz(Settings):
@@ -41,14 +42,19 @@ class Quiz(Settings):
         for maker in self.makers:
             if maker not in MAKERS:
                 raise Fixable(f"there is no maker '{maker}'", near_miss(maker, MAKERS))
-        good, kept = gated(list(items(documents, self.makers)), passages, finds, known)
-        drawn = self._drawn(good, self.count)
+        every = list(items(documents, self.makers))
+        good, kept = gated(every, passages, finds, known)
+        second = round(_PARAPHRASES * self.count)
+        drawn = self._drawn([item for item in good if item.kind != "paraphrase"], self.count - second)
         facts = {item.fact for item in drawn}
-        twins = self._drawn(
-            with_choices([item for item in good if item.fact in facts]), round(self.choices * len(drawn))
-        )
-        none = self._drawn(list(swapped(good, passages)), round(self.unanswerable * len(drawn)))
-        return Made((*drawn, *twins, *none), kept)
+        drawn += self._drawn([item for item in good if item.kind == "paraphrase" and item.fact in facts], second)
+        twins = [twin for twin in with_choices(good) if twin.fact in facts]
+        none = list(swapped(good, every, passages))
+        some = [
+            self._drawn(twins, round(self.choices * len(drawn))),
+            self._drawn(none, round(self.unanswerable * len(drawn))),
+        ]
+        return Made((*drawn, *some[0], *some[1]), kept)
 
     def _drawn(self, items: Sequence[Item], count: int) -> list[Item]:
         """`count` items: languages, kinds and documents take turns; inside each the order is drawn by the seed."""

@@ -50,7 +50,7 @@ class Span:
     @property
     def answers(self) -> tuple[str, ...]:
         """Right wordings: the text itself, and other ways to write the number."""
-        bare = self.text.replace(",", "")
+        bare = self.text.replace(",", "") if self.kind == "number" else self.text
         han = str(_HAN_NUMBERS[self.text]) if self.text in _HAN_NUMBERS else ""
         return tuple(dict.fromkeys(word for word in (self.text, bare, han) if word))
 
