@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from shuyuan.base.files import fingerprint
-from shuyuan.base.records import Passage
+from shuyuan.base.records import Document, Passage
+from shuyuan.prepare.blocks import blocks, table_rows
 from shuyuan.prepare.gates import weight
 from shuyuan.prepare.leak import normal, units
 from shuyuan.prepare.making import Item
@@ -85,20 +86,17 @@ def _stands_out(item: Item, choices: Sequence[str]) -> bool:
     return shared[0] > max(shared[1:])
 
 
-def swapped(items: Sequence[Item], every: Sequence[Item], passages: Sequence[Passage]) -> Iterator[Item]:
+def swapped(items: Sequence[Item], passages: Sequence[Passage]) -> Iterator[Item]:
     """Questions without an answer: about another thing of the same sort, of which the documents do not say this.
 
     In a table question the row is replaced by one of another table that names its rows alike (both list packages) and
     lacks the column; in a cloze a marked name by another of the same form from the same document. No passage may hold
-    the new name beside the column's name, or beside most of the sentence's other words. `every`: all that could be made,
-    for what was dropped is said in the documents all the same.
+    the new name beside the column's name, or beside most of the sentence's other words.
     """
     texts = [f" {' '.join(units(passage.searchable))} " for passage in passages]
     given: set[str] = set()  # each thing is asked about once
     rows = [item for item in items if item.made == "table" and not item.kind]
-    columns: dict[str, set[str]] = defaultdict(set)
-    for item in every:
-        columns[normal(item.subject)].add(normal(item.attribute))
+    columns = _columns({item.document.source: item.document for item in rows}.values())
     for item in rows:
         alike = {o.subject for o in rows if (o.language, normal(o.head)) == (item.language, normal(item.head))}
         for name in _shuffled(alike - {item.subject}, item):
@@ -121,6 +119,18 @@ def swapped(items: Sequence[Item], every: Sequence[Item], passages: Sequence[Pas
                 given.add(name)
                 yield _unanswerable(item, item.text.replace(old, name))
                 break
+
+
+def _columns(documents: Iterable[Document]) -> dict[str, set[str]]:
+    """For the name of each row, the columns of every table in which it stands."""
+    columns: dict[str, set[str]] = defaultdict(set)
+    for document in documents:
+        for block in blocks(document):
+            if block.kind == "table":
+                head, *rows = table_rows(document, block) or [[]]
+                for row in rows:
+                    columns[normal(row[0])].update(map(normal, head))
+    return columns
 
 
 def _unanswerable(item: Item, text: str) -> Item:

@@ -42,19 +42,16 @@ class Quiz(Settings):
         for maker in self.makers:
             if maker not in MAKERS:
                 raise Fixable(f"there is no maker '{maker}'", near_miss(maker, MAKERS))
-        every = list(items(documents, self.makers))
-        good, kept = gated(every, passages, finds, known)
+        good, kept = gated(list(items(documents, self.makers)), passages, finds, known)
         second = round(_PARAPHRASES * self.count)
         drawn = self._drawn([item for item in good if item.kind != "paraphrase"], self.count - second)
         facts = {item.fact for item in drawn}
         drawn += self._drawn([item for item in good if item.kind == "paraphrase" and item.fact in facts], second)
         twins = [twin for twin in with_choices(good) if twin.fact in facts]
-        none = list(swapped(good, every, passages))
-        some = [
-            self._drawn(twins, round(self.choices * len(drawn))),
-            self._drawn(none, round(self.unanswerable * len(drawn))),
-        ]
-        return Made((*drawn, *some[0], *some[1]), kept)
+        none = list(swapped(good, passages))
+        more = self._drawn(twins, round(self.choices * len(drawn)))
+        more += self._drawn(none, round(self.unanswerable * len(drawn)))
+        return Made((*drawn, *more), kept)
 
     def _drawn(self, items: Sequence[Item], count: int) -> list[Item]:
         """`count` items: languages, kinds and documents take turns; inside each the order is drawn by the seed."""
