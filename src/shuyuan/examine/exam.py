@@ -19,6 +19,7 @@ from shuyuan.base.workspace import Workspace, finished
 from shuyuan.examine.forgetting import Forgetting
 from shuyuan.examine.knowledge import Knowledge
 from shuyuan.examine.papers import Paper, pick
+from shuyuan.examine.power import foresight
 from shuyuan.examine.relevance import relevant_passages
 from shuyuan.examine.report import write_report
 from shuyuan.examine.results import BASE, Exam, read_exam, write_scores
@@ -96,6 +97,7 @@ def hold(
     for paper in papers:
         pools[paper.pool] += paper.questions(material)
     texts = [text for paper in papers for text in paper.texts()]
+    say(foresight(len({question.fact or question.id for question in material if question.answers})))
     folder = workspace.exam(name)
     with locked(folder / ".lock", "shuyuan exam"):
         paper_hash = _write_paper(folder, papers, pools)
