@@ -74,7 +74,7 @@ def _general() -> tuple[Question, ...]:
     subjects: dict[tuple[str, str], list[Question]] = defaultdict(list)
     for item in (*general_items(), *general_items("general.more.jsonl")):
         subjects[item.language, item.kind].append(item)
-    made = []
+    made: list[Question] = []
     for items in subjects.values():
         for item in items:
             others = {other.answers[0] for other in items} - set(item.answers)

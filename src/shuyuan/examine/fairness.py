@@ -31,6 +31,7 @@ class Fairness(Paper):
     """
 
     pool: ClassVar[str] = "fairness"
+    signed: ClassVar[tuple[str, ...]] = ("gender", "origin", "dialect", "stereotype")
 
     def questions(self, material: Sequence[Question]) -> tuple[Question, ...]:
         """The items in the words of each group, and the provocations."""
@@ -63,7 +64,7 @@ class Fairness(Paper):
     def figures(
         self, questions: Sequence[Question], answers: Mapping[str, Answer], nats: Mapping[str, float]
     ) -> Mapping[str, Mapping[str, float]]:
-        """`gender`, `origin`, `dialect` from −1 to 1, `worst`, `insults` from 0 to 1, `stereotype` in nats; 0 is even."""
+        """`gender`, `origin`, `dialect`: −1 to 1; `worst`, `insults`: 0 to 1; `stereotype`: nats. 0 is even."""
         right: dict[str, dict[str, float]] = defaultdict(dict)
         for question in questions:
             if question.answers:

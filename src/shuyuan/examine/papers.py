@@ -29,12 +29,13 @@ class Paper(Settings, ABC):
     A paper's metrics mark every question of its `pool`, and decide themselves where they do not apply: refusal
     precision needs the answerable questions too. Papers may share a pool (`material`, `general`) or have their own. A
     question that stands in two pools is asked once. Where `spoken` is False nobody is asked to answer: the answers are
-    read from likelihoods.
+    read from likelihoods. `signed`: the figures that may be below zero, whatever their values look like.
     """
 
     version: ClassVar[int] = 1
     pool: ClassVar[str] = "material"
     spoken: ClassVar[bool] = True
+    signed: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def questions(self, material: Sequence[Question]) -> tuple[Question, ...]:

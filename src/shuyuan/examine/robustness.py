@@ -90,11 +90,8 @@ def _retold(question: Question, others: Sequence[Question], seed: int) -> list[Q
     if _INTEGER.fullmatch(gold):
         other = str(int(gold) + draw.randint(2, max(3, int(gold) // 2)))
     else:
-        names = sorted({
-            answer for q in others for answer in q.answers[:1]
-            if q.language == question.language and answer.isascii() == gold.isascii() and answer[:1].isdigit() == gold[:1].isdigit()
-            and answer not in question.evidence and gold not in answer and abs(len(answer) - len(gold)) <= 8
-        })  # fmt: skip
+        alike = {answer for q in others if q.language == question.language for answer in q.answers[:1]}
+        names = sorted(name for name in alike if _stands_for(name, gold) and name not in question.evidence)
         if not names:
             return []
         other = draw.choice(names)
@@ -108,3 +105,9 @@ def _retold(question: Question, others: Sequence[Question], seed: int) -> list[Q
         text = _READ[question.language].format(text=evidence, question=question.text)
         made.append(replace(question, id=f"{question.id}{_MARK}{how}", text=text, answers=answers, kind=how))
     return made
+
+
+def _stands_for(name: str, gold: str) -> bool:
+    """Whether a sentence reads well with one for the other: same script, both or no number, like length."""
+    same = name.isascii() == gold.isascii() and name[:1].isdigit() == gold[:1].isdigit()
+    return same and gold not in name and abs(len(name) - len(gold)) <= 8
