@@ -88,7 +88,7 @@ def _marked(
     counts_ND = np.array([row or (math.nan,) * size for row in counts], dtype=float)
     values_N = metric.pooled(counts_ND)
     if isinstance(metric, PooledMetric):
-        return values_N, pooled(counts_ND, metric.pooled, clusters, seed)
+        return values_N, pooled(counts_ND, metric.pooled, clusters, seed, bounded=metric.bounded)
     return values_N, intervals(values_N[None], clusters, seed, metric.bounded)[0]
 
 
