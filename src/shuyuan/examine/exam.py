@@ -14,10 +14,9 @@ from shuyuan.base.errors import Fixable, near_miss
 from shuyuan.base.files import fingerprint, locked, read_json, write_json
 from shuyuan.base.progress import say
 from shuyuan.base.records import Question
-from shuyuan.base.shelf import kebab_name
+from shuyuan.base.shelf import choices, choose, kebab_name
 from shuyuan.base.workspace import Workspace, finished
-from shuyuan.examine.forgetting import Forgetting
-from shuyuan.examine.knowledge import Knowledge
+from shuyuan.examine.figures import with_conclusions, with_figures
 from shuyuan.examine.papers import Paper, pick
 from shuyuan.examine.power import foresight
 from shuyuan.examine.relevance import relevant_passages
@@ -25,11 +24,13 @@ from shuyuan.examine.report import write_report
 from shuyuan.examine.results import BASE, Exam, read_exam, write_scores
 from shuyuan.examine.scoring import score
 from shuyuan.examine.sitting import DECODING, Candidate, Cost, sit
-from shuyuan.examine.unanswerable import Unanswerable
 from shuyuan.prepare.leak import check_leaks
 from shuyuan.teach.teaching import open_assistant, stale
 
 VERSION = "1"  # of the exam's rules: what is asked, how it is marked and decided
+
+
+DEFAULT = ("knowledge", "unanswerable", "forgetting")  # what is sat when no paper is named
 
 
 def exam(
@@ -37,6 +38,7 @@ def exam(
     assistants: Sequence[str] = (),
     name: str = "",
     *,
+    papers: Sequence[str] = DEFAULT,
     questions: int = 0,
     general: int = 0,
     k: int = 5,
@@ -44,6 +46,7 @@ def exam(
 ) -> Exam:
     """Examine assistants of a workspace by name (none named: all, the bare model included).
 
+    `papers` names the papers; knowledge is always among them, for the verdict rests on it.
     `questions` and `general` limit how many of the workspace's questions and of the general items are asked (0: all);
     `k` is recall@k's. Answers already given are kept, so a killed exam goes on where it stopped. The folder
     `exams/<name>` (default `exam`) then holds paper, answers, scores and report. Raises Fixable for an unknown
@@ -51,8 +54,25 @@ def exam(
     """
     names = list(dict.fromkeys(assistants)) or [BASE, *workspace.runs()]
     candidates = [candidate(workspace, each) for each in names]
-    papers = (Knowledge(k=k), Unanswerable(), Forgetting(items=general, seed=seed))
-    return hold(workspace, candidates, papers, name or "exam", questions=questions, seed=seed)
+    sat = chosen_papers(workspace, papers, k=k, general=general, seed=seed)
+    return hold(workspace, candidates, sat, name or "exam", questions=questions, seed=seed)
+
+
+def chosen_papers(
+    workspace: Workspace, names: Sequence[str] = DEFAULT, *, k: int = 5, general: int = 0, seed: int = 0
+) -> tuple[Paper, ...]:
+    """The papers of these names, in the order of the shelf, knowledge among them. Raises Fixable for an unknown one."""
+    given: dict[str, dict[str, Any]] = {
+        "knowledge": {"k": k},
+        "forgetting": {"items": general},
+        "held-out": {"documents": workspace.material.held_out()},
+    }
+    found = []
+    for name in sorted({"knowledge", *names}, key=[*DEFAULT, *choices("examine"), *names].index):
+        kind = choose("examine", name)
+        seeded = {"seed": seed} if "seed" in kind.model_fields else {}
+        found.append(kind.of({**given.get(name, {}), **seeded}))
+    return tuple(found)
 
 
 def candidate(workspace: Workspace, name: str) -> Candidate:
@@ -89,25 +109,29 @@ def hold(
     seed: int = 0,
 ) -> Exam:
     """Hold an exam for any candidates, whether or not they were taught here. Their order does not matter."""
-    material = pick(workspace.material.questions(), questions, seed)
+    every = workspace.material.questions()
+    material = pick([question for question in every if not question.choices], questions, seed)
     if not material:
         raise Fixable("there are no exam questions in this workspace", "add some: shuyuan add … --questions FILE")
-    check_leaks(workspace.material.examples(), material)
+    check_leaks(workspace.material.examples(), every)
+    offered = (*material, *pick([question for question in every if question.choices], questions, seed))
     pools: dict[str, list[Question]] = {"material": [], "general": []}
     for paper in papers:
-        pools[paper.pool] += paper.questions(material)
-    texts = [text for paper in papers for text in paper.texts()]
+        pools.setdefault(paper.pool, []).extend(paper.questions(offered))
+    asked = {question.id: question for paper in papers if paper.spoken for question in pools[paper.pool]}
+    texts = [text for paper in papers for text in (*paper.texts(), *paper.weighed(offered))]
     say(foresight(len({question.fact or question.id for question in material if question.answers})))
     folder = workspace.exam(name)
     with locked(folder / ".lock", "shuyuan exam"):
         paper_hash = _write_paper(folder, papers, pools)
         sat, costs = {}, {}
         for each in sorted(candidates, key=lambda one: (one.name != BASE, one.name)):
-            everything = [*pools["material"], *pools["general"]]
-            sat[each.name] = sit(each, everything, texts, folder / "answers" / f"{each.name}.jsonl")
+            handed = sit(each, list(asked.values()), texts, folder / "answers" / f"{each.name}.jsonl")
+            sat[each.name] = with_conclusions(papers, offered, handed)
             costs[each.name] = each.cost
         relevant = relevant_passages(material, workspace.material.documents(), workspace.material.passages())
         sheets, found = score(papers, pools, sat, relevant=relevant, costs=costs, seed=seed)
+        sheets = with_figures(papers, pools, sat, sheets, seed)
         about = {
             "name": name,
             "version": f"{VERSION}+{'.'.join(str(paper.version) for paper in papers)}",
@@ -132,6 +156,8 @@ def _write_paper(folder: Path, papers: Sequence[Paper], pools: Mapping[str, Sequ
         "papers": {kebab_name(type(p)): {"version": p.version, **p.model_dump()} for p in papers},
         "exam": VERSION,
     }
+    others = {name: [asdict(q) for q in of] for name, of in pools.items() if name not in ("material", "general")}
+    asked |= {"pools": others} if others else {}
     paper_hash, file = fingerprint(asked), folder / "paper.json"
     if not file.exists() or read_json(file)["hash"] != paper_hash:
         today = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d")

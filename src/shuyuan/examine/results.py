@@ -124,4 +124,4 @@ def _scores(rows: Mapping[str, Any]) -> dict[str, Score]:
 
 
 def _question(row: Mapping[str, Any]) -> Question:
-    return Question(**{**row, "answers": tuple(row["answers"])})
+    return Question(**{**row, "answers": tuple(row["answers"]), "choices": tuple(row.get("choices", ()))})
