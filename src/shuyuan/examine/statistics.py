@@ -18,7 +18,7 @@ from shuyuan.examine.quantiles import LEVEL, Z_POWER, Z, student
 from shuyuan.examine.resampling import RESAMPLES, Formula, bootstrap, jackknife_error, swap_p, swap_pooled_p
 from shuyuan.measure.marking import Floats
 
-__all__ = ["LEVEL", "RESAMPLES", "Floats"]  # known to others by this module
+__all__ = ["LEVEL", "RESAMPLES"]  # known to others by this module
 
 
 @dataclass(frozen=True, slots=True)
