@@ -2,15 +2,17 @@
 
 import importlib
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 from conftest import REPOSITORY
 
-from shuyuan.base.records import Answer, Question
+from shuyuan.base.records import GREEDY, Answer, Conversation, Decoding, Question
 from shuyuan.examine.papers import Paper
 from shuyuan.examine.scoring import score
-from shuyuan.examine.sitting import Cost, Sat
+from shuyuan.examine.sitting import Candidate, Cost, sit
 from shuyuan.measure.bleu import Bleu
 from shuyuan.measure.ece import Ece
 from shuyuan.measure.marking import Metric
@@ -52,7 +54,17 @@ def test_a_wrong_metric_would_be_seen(bench: ModuleType) -> None:
     assert bench.deviation(bench.Check("off", "us", off), 5)[1] > bench.MOST
 
 
-def test_pooled_metrics_are_scored_over_a_whole_paper_and_compared_with_the_base() -> None:
+class Says:
+    """An assistant that gives everybody the same answer."""
+
+    def __init__(self, text: str) -> None:
+        self.name = self.text = text
+
+    def answer(self, conversations: Sequence[Conversation], decoding: Decoding = GREEDY) -> list[Answer]:
+        return [Answer(self.text) for _ in conversations]
+
+
+def test_pooled_metrics_are_scored_over_a_whole_paper_and_compared_with_the_base(tmp_path: Path) -> None:
     class General(Paper):
         pool = "general"
 
@@ -64,7 +76,8 @@ def test_pooled_metrics_are_scored_over_a_whole_paper_and_compared_with_the_base
 
     asked = [Question(f"q{at}", "?", ("the cat sat on the mat",), "en", f"f{at}") for at in range(12)]
     said = {"bare": "a dog sat on the mat", "taught": "the cat sat on the mat now"}
-    sat = {name: Sat({q.id: Answer(text) for q in asked}, {}) for name, text in said.items()}
+    candidates = [Candidate(name, name, partial(Says, text)) for name, text in said.items()]
+    sat = {each.name: sit(each, asked, (), tmp_path / f"{each.name}.jsonl") for each in candidates}
     pools = {"general": asked, "material": []}
     sheets, _ = score([General()], pools, sat, relevant={}, costs=dict.fromkeys(said, Cost()))
     bare, taught = sheets
