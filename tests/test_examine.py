@@ -13,7 +13,18 @@ from shuyuan.base.errors import Fixable
 from shuyuan.base.files import append_jsonl, read_json, read_jsonl
 from shuyuan.base.material import File
 from shuyuan.base.progress import width_of
-from shuyuan.base.records import Answer, Citation, Conversation, Document, Example, Message, Passage, Question
+from shuyuan.base.records import (
+    GREEDY,
+    Answer,
+    Citation,
+    Conversation,
+    Decoding,
+    Document,
+    Example,
+    Message,
+    Passage,
+    Question,
+)
 from shuyuan.base.shelf import choices, choose
 from shuyuan.base.workspace import Workspace
 from shuyuan.examine.exam import candidate, hold
@@ -43,7 +54,7 @@ class LooksUp:
     def name(self) -> str:
         return self._name
 
-    def answer(self, conversations: Sequence[Conversation]) -> list[Answer]:
+    def answer(self, conversations: Sequence[Conversation], decoding: Decoding = GREEDY) -> list[Answer]:
         return [self._one(conversation[-1].content) for conversation in conversations]
 
     def _one(self, text: str) -> Answer:
@@ -182,10 +193,10 @@ sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 import test_examine as t
 class Dies(t.LooksUp):
-    def answer(self, conversations):
+    def answer(self, conversations, decoding=t.GREEDY):
         if len(self.asked) >= 9:
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().answer(conversations)
+        return super().answer(conversations, decoding)
 t.sit(t.seat(Dies("a", t.questions(), range(24))), t.questions(), (), Path(sys.argv[1]), batch=3)
 """
     file = tmp_path / "answers.jsonl"

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from shuyuan import __version__
-from shuyuan.base.records import Question, Score
+from shuyuan.base.records import Answer, Question, Score
 from shuyuan.base.shelf import kebab_name
 from shuyuan.examine.papers import Paper, Text
 from shuyuan.examine.results import BASE, BITS, MAIN, Sheet
 from shuyuan.examine.sitting import Cost, Sat
 from shuyuan.examine.statistics import Floats, Interval, Verdict, compare, intervals, ratio, verdict
 from shuyuan.measure.bits_per_byte import bits_per_byte
+from shuyuan.measure.marking import Metric
 
 Marks = dict[str, dict[str, float]]  # paper/metric → question id → value
 
@@ -44,7 +45,7 @@ def score(
             key = f"{kebab_name(type(paper))}/{kebab_name(type(metric))}"
             signatures[key] = metric.signature
             rows = {
-                name: [metric.measure(sat[name].answers[q.id], q, relevant.get(q.id, ())) for q in asked]
+                name: [_mark(metric, sat[name].samples[q.id], q, relevant.get(q.id, ())) for q in asked]
                 for name in names
             }
             table_AN = np.array([rows[name] for name in names], dtype=float).reshape(len(names), len(asked))
@@ -71,11 +72,18 @@ def score(
             changes[name],
             costs[name],
             sat[name].answers,
+            sat[name].samples,
         )
         for name in names
     ]
     main = {name: _row(answerable, marks[name].get(MAIN, {})) for name in names}
     return sheets, verdict(main, [question.fact or question.id for question in answerable], seed)
+
+
+def _mark(metric: Metric, samples: Sequence[Answer], question: Question, relevant: Sequence[str]) -> float | None:
+    """An item's mark: the mean over its samples, so that many samples of few questions do not pass for many items."""
+    marks = [mark for answer in samples if (mark := metric.measure(answer, question, relevant)) is not None]
+    return sum(marks) / len(marks) if marks else None
 
 
 def _add_bits(

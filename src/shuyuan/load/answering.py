@@ -50,7 +50,13 @@ class ModelAssistant:
         texts = [str(self.model.tokenizer.decode(answer, skip_special_tokens=True)).strip() for answer in answers]
         seconds = (time.perf_counter() - began) / max(1, len(prompts))
         return [
-            Answer(text, prompt_tokens=len(prompt), answer_tokens=len(answer), seconds=seconds)
+            Answer(
+                text,
+                prompt_tokens=len(prompt),
+                answer_tokens=len(answer),
+                seconds=seconds,
+                prompt=str(self.model.tokenizer.decode(prompt)),
+            )
             for text, prompt, answer in zip(texts, prompts, answers, strict=True)
         ]
 

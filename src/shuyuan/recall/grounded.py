@@ -102,6 +102,7 @@ class GroundedAssistant:
             prompt_tokens=after.prompt_tokens if after else 0,
             answer_tokens=after.answer_tokens if after else 0,
             seconds=found.seconds + (after.seconds if after else 0.0),
+            prompt=after.prompt if after else "",
         )
 
     def _checked(self, found: _Found, answer: Answer) -> Answer:
