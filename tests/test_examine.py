@@ -30,9 +30,10 @@ from shuyuan.base.workspace import Workspace
 from shuyuan.examine.exam import candidate, hold
 from shuyuan.examine.forgetting import Forgetting
 from shuyuan.examine.knowledge import Knowledge
+from shuyuan.examine.page import disagreements
 from shuyuan.examine.papers import pick
 from shuyuan.examine.relevance import relevant_passages
-from shuyuan.examine.report import disagreements, html, markdown
+from shuyuan.examine.report import html, markdown
 from shuyuan.examine.results import BITS, MAIN, Exam, read_exam
 from shuyuan.examine.sitting import Candidate, Cost, sit
 from shuyuan.examine.tables import table
@@ -301,7 +302,7 @@ def test_the_report_stands_alone_and_escapes_what_assistants_say(workspace: Work
     assert "&lt;b&gt;&amp;" in page
     assert "prefers-color-scheme: dark" in page
     assert "@media print" in page
-    assert "<b>retrieve</b> answers best: 100\u00a0% of 24 questions" in page
+    assert "<b>retrieve</b> answers best: 100\u00a0% of 24 questions right <i>(95 % interval" in page
     assert 'class="zh"' not in html(found, "en")
     assert "分歧最大的题" in html(found, "zh")
     assert "Scores" not in html(found, "zh")

@@ -143,6 +143,8 @@ def _settings(workspace: Workspace, papers: Sequence[Paper], questions: int, ask
     return {
         **workspace.choices.model_dump(),
         "decoding": str(asking),
+        "samples": asking.samples,
+        "temperature": asking.decoding.temperature,
         "questions": questions,
         "papers": {kebab_name(type(paper)): paper.model_dump() for paper in papers},
     }

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shuyuan.base.errors import Fixable, near_miss
+from shuyuan.base.files import fingerprint
 from shuyuan.base.records import Answer, Question
 from shuyuan.examine.ledger import mark_of
 from shuyuan.examine.results import Exam, Sheet
@@ -72,7 +73,9 @@ def items(
     if wrong:
         found = [item for item in found if not all(reply.right for reply in item.replies)]
     if disagree:
-        found = sorted((item for item in found if item.split > 0), key=lambda item: -item.split)
+        found = sorted(
+            (item for item in found if item.split > 0), key=lambda item: (-item.split, fingerprint(item.question.id))
+        )
     return tuple(found)
 
 
