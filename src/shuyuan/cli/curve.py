@@ -24,12 +24,16 @@ shuyuan curve retrieve --questions 40        shares of the documents
     speaks_json: ClassVar[bool] = True
     room: ClassVar[str] = "teach"
     route: Annotated[str, Field(description="how to teach", json_schema_extra={"positional": True})] = ""
-    shares: Annotated[tuple[float, ...], Field(description="parts of the material, above 0 and up to 1")] = (
+    shares: Annotated[
+        tuple[float, ...], Field(min_length=1, max_length=20, description="parts of the material, above 0 and up to 1")
+    ] = (
         0.25,
         0.5,
         1.0,
     )
-    seeds: Annotated[tuple[int, ...], Field(description="each seed picks other parts and teaches anew")] = (0,)
+    seeds: Annotated[
+        tuple[int, ...], Field(min_length=1, max_length=20, description="each seed picks other parts and teaches anew")
+    ] = (0,)
     questions: Annotated[int, Field(ge=0, description="most questions on the material; 0: all")] = 0
 
     def run(self, desk: Desk) -> int:
