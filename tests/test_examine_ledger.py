@@ -183,3 +183,19 @@ def test_a_model_keeps_the_text_it_read(tmp_path: Path) -> None:
     (answer,) = ModelAssistant("bare", model).answer([[Message("user", "书院几点开门？🏫")]])
     assert answer.prompt == "user: 书院几点开门？🏫<|end|>assistant: "
     assert len(model.tokenizer(answer.prompt, add_special_tokens=False)["input_ids"]) == answer.prompt_tokens
+
+
+def test_every_paper_can_be_marked_again_and_looked_into(workspace: Workspace) -> None:
+    from shuyuan.base.shelf import choices
+    from shuyuan.examine.exam import chosen_papers
+
+    papers = chosen_papers(workspace, list(choices("examine")), general=4)
+    found = hold(workspace, [seat(assistant) for assistant in people()], papers, "all")
+    before = (found.folder / "scores.json").read_bytes()
+    assert mark(found.folder).sheets == found.sheets
+    assert (found.folder / "scores.json").read_bytes() == before
+    assert found.others
+    shown = items(found)
+    assert {item.question.id for item in shown} >= {question.id for question in found.others}
+    asked = {question.id for question in (*found.questions, *found.general, *found.others)}
+    assert set(found.sheets[0].answers) == asked

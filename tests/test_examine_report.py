@@ -18,8 +18,8 @@ from test_examine import LooksUp, held, people, questions, seat
 from shuyuan.base.files import read_json, write_json
 from shuyuan.base.workspace import Workspace
 from shuyuan.examine import plots
+from shuyuan.examine.drawings import frontier
 from shuyuan.examine.exam import hold
-from shuyuan.examine.figures import frontier
 from shuyuan.examine.page import breaking, excerpt, trainings
 from shuyuan.examine.report import commands, html, markdown
 from shuyuan.examine.results import Exam

@@ -103,7 +103,9 @@ class Question:
     """Something to be examined on. No `answers` means that the right thing to do is to refuse.
 
     `answers` are alternative right wordings; `evidence` is a sentence of the document `source` that proves them.
-    Questions about one `fact` are one cluster: intervals resample facts, not wordings.
+    Questions about one `fact` are one cluster: intervals resample facts, not wordings. `kind` is what it tries
+    (`reversed`, `two-passage`, …), `made` how a program made it (empty: a person wrote it). `choices`: the possible
+    answers of a multiple-choice question, a right one among them.
     """
 
     id: str
@@ -114,6 +116,9 @@ class Question:
     source: str = ""
     evidence: str = ""
     place: str = ""
+    kind: str = ""
+    made: str = ""
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

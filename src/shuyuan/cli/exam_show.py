@@ -45,7 +45,9 @@ shuyuan exam show q17 --prompts                with the text that each model rea
         shown = found[: self.most] if self.most else found
         whole = self.question or self.assistant or self.wrong or self.disagree or self.prompts
         text = "\n\n".join(self._whole(item) for item in shown) if whole else _list(shown)
-        desk.show(f"{text}\n\n{len(shown):,} of {len(sat.questions) + len(sat.general):,} questions", shown)
+        desk.show(
+            f"{text}\n\n{len(shown):,} of {len(sat.questions) + len(sat.general) + len(sat.others):,} questions", shown
+        )
         return 0
 
     def _whole(self, item: Item) -> str:
@@ -76,7 +78,9 @@ def _list(shown: Sequence[Item]) -> str:
 
 
 def _mark(reply: Reply) -> str:
-    """✓ right, ○ declined where there was an answer, × wrong; a share where samples differ."""
+    """✓ right, ○ declined where there was an answer, × wrong, · not marked alone; a share where samples differ."""
+    if reply.mark is None:
+        return "·"
     if 0 < reply.mark < 1:
         return f"{reply.mark:.0%}"
     return "✓" if reply.right else "○" if reply.declined else "×"

@@ -18,7 +18,7 @@ from shuyuan.base.errors import Fixable
 from shuyuan.base.files import read_json, write_whole
 from shuyuan.base.records import Answer, Question
 from shuyuan.base.shelf import choose, kebab_name
-from shuyuan.examine.results import read_question
+from shuyuan.examine.results import read_pools, read_question
 from shuyuan.measure.marking import Metric
 
 MARKS = "marks.py"
@@ -33,12 +33,11 @@ def export(exam: Path, folder: Path, max_tokens: int = MOST_TOKENS) -> list[str]
     passages, flags or clocks stays with Shuyuan. The folder may be moved; running it needs Shuyuan beside the harness.
     """
     paper = read_json(exam / "paper.json")
-    pools = {"material": paper["questions"], "general": paper["general"]}
+    pools = read_pools(paper)
     written = []
     for name, given in paper["papers"].items():
         one = choose("examine", name).of({key: value for key, value in given.items() if key != "version"})
-        questions = [read_question(row) for row in pools[one.pool]]
-        asked = [question for question in questions if _applies(one.metrics(), question)]
+        asked = [question for question in pools[one.pool] if one.spoken and _applies(one.metrics(), question)]
         marks = [kebab_name(type(metric)) for metric in one.metrics() if kebab_name(type(metric)) in _FROM_TEXT]
         if asked and marks:
             task = f"shuyuan_{exam.name}_{name}".replace("-", "_")
@@ -62,7 +61,7 @@ def marked(row: dict[str, Any], reply: str) -> dict[str, float]:
 
 def _applies(metrics: Sequence[Metric], question: Question) -> bool:
     """Whether the first metric, which the paper is about, has anything to say about a question."""
-    return metrics[0].measure(Answer(""), question) is not None
+    return bool(metrics) and metrics[0].measure(Answer(""), question) is not None
 
 
 def _task(name: str, marks: Sequence[str], version: int, max_tokens: int) -> str:

@@ -11,8 +11,17 @@ from pathlib import Path
 from shuyuan import __version__
 from shuyuan.base.files import read_json, read_jsonl
 from shuyuan.base.shelf import choose
+from shuyuan.examine.figures import with_conclusions, with_figures
 from shuyuan.examine.report import write_report
-from shuyuan.examine.results import Exam, read_cost, read_exam, read_question, read_sitting, write_scores
+from shuyuan.examine.results import (
+    Exam,
+    read_cost,
+    read_exam,
+    read_pools,
+    read_question,
+    read_sitting,
+    write_scores,
+)
 from shuyuan.examine.scoring import score
 from shuyuan.examine.sitting import kept
 
@@ -26,24 +35,16 @@ def mark(folder: Path) -> Exam:
         choose("examine", name).of({key: value for key, value in given.items() if key != "version"})
         for name, given in paper["papers"].items()
     ]
-    pools = {
-        "material": [read_question(row) for row in paper["questions"]],
-        "general": [read_question(row) for row in paper["general"]],
-    }
-    texts = [text for each in papers for text in each.texts()]
-    assistants = sitting["assistants"]
-    sat = {
-        name: kept(
-            read_jsonl(folder / "answers" / f"{name}.jsonl"),
-            one["key"],
-            [*pools["material"], *pools["general"]],
-            texts,
-            asking,
-        )
-        for name, one in assistants.items()
-    }
+    pools, offered = read_pools(paper), [read_question(row) for row in paper["offered"]]
+    asked = list({question.id: question for each in papers if each.spoken for question in pools[each.pool]}.values())
+    texts = [text for each in papers for text in (*each.texts(), *each.weighed(offered))]
+    assistants, sat = sitting["assistants"], {}
+    for name, one in assistants.items():
+        rows = read_jsonl(folder / "answers" / f"{name}.jsonl")
+        sat[name] = with_conclusions(papers, offered, kept(rows, one["key"], asked, texts, asking))
     costs = {name: read_cost(one["cost"]) for name, one in assistants.items()}
     sheets, found = score(papers, pools, sat, relevant=sitting["relevant"], costs=costs, seed=sitting["seed"])
+    sheets = with_figures(papers, pools, sat, sheets, sitting["seed"])
     about = {
         "name": sitting["name"],
         "version": f"{VERSION}+{'.'.join(str(each.version) for each in papers)}",

@@ -126,7 +126,8 @@ def apart(exam: Exam, t: Speech) -> list[dict[str, Any]]:
             "question": item.question,
             "evidence": excerpt(item.question.evidence, item.question.answers, _MOST_QUOTE),
             "replies": [
-                _reply(reply, item.question, t) for reply in sorted(item.replies, key=lambda reply: -reply.mark)
+                _reply(reply, item.question, t)
+                for reply in sorted(item.replies, key=lambda reply: -(reply.mark or 0.0))
             ],
         }
         for item in _apart(exam)

@@ -14,7 +14,7 @@ from shuyuan import __version__
 from shuyuan.base.files import write_whole
 from shuyuan.base.guards import Guards
 from shuyuan.base.shelf import choices, choose
-from shuyuan.examine import figures, page
+from shuyuan.examine import drawings, page
 from shuyuan.examine.results import BASE, Exam
 from shuyuan.examine.tables import columns, markdown_table, percent, recall_k, verdict_lines, verdict_words
 from shuyuan.examine.words import Language, Speech, plain
@@ -42,12 +42,12 @@ def html(exam: Exam, language: Language = "both") -> str:
         groups=[(group, len(list(same))) for group, same in itertools.groupby(columns(), key=lambda c: c.group)],
         heads=[t(column.head, k=recall_k(exam)) for column in columns()],
         rows=page.score_rows(exam),
-        forest=figures.forest(exam),
-        gaps=figures.gaps(exam),
+        forest=drawings.forest(exam),
+        gaps=drawings.gaps(exam),
         languages=page.languages(exam),
-        cost=figures.cost(exam, t),
-        learned=figures.learned(exam, t),
-        growth=figures.growth(exam, t),
+        cost=drawings.cost(exam, t),
+        learned=drawings.learned(exam, t),
+        growth=drawings.growth(exam, t),
         trainings=page.trainings(exam),
         ledger=page.ledger_rows(exam),
         apart=page.apart(exam, t),

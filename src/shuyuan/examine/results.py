@@ -48,7 +48,10 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True)
 class Exam:
-    """Who sat what, and what came of it. `sheets` are ranked by the main score, best first."""
+    """Who sat what, and what came of it. `sheets` are ranked by the main score, best first.
+
+    `questions` are about the material and `general` ones are not; `others` are those that further papers asked.
+    """
 
     name: str
     folder: Path
@@ -61,6 +64,7 @@ class Exam:
     facts_about: Mapping[str, Any]
     questions: tuple[Question, ...]
     general: tuple[Question, ...]
+    others: tuple[Question, ...]
     sheets: tuple[Sheet, ...]
     verdict: Verdict
 
@@ -107,13 +111,15 @@ def read_exam(folder: Path) -> Exam:
         raise Fixable(f"there is no finished exam in {folder}", "sit one: shuyuan exam")
     paper, scores = read_json(folder / "paper.json"), read_json(folder / "scores.json")
     sitting, asking = read_sitting(folder)
-    questions, general = (tuple(map(read_question, paper[part])) for part in ("questions", "general"))
+    pools = read_pools(paper)
+    asked = {question.id: question for pool in sitting["spoken"] for question in pools[pool]}
+    questions, general = tuple(pools.pop("material")), tuple(pools.pop("general"))
+    common = {question.id for question in (*questions, *general)}
     sheets = []
     for name, row in scores["assistants"].items():
         key = sitting["assistants"][name]["key"]
         rows = read_jsonl(folder / "answers" / f"{name}.jsonl")
-        samples = kept(rows, key, [*questions, *general], (), asking).samples
-        sheets.append(_sheet(name, row, samples))
+        sheets.append(_sheet(name, row, kept(rows, key, list(asked.values()), (), asking).samples))
     sheets.sort(key=lambda sheet: (-(sheet.value(MAIN) or 0.0), sheet.name))
     found = scores["verdict"]
     return Exam(
@@ -128,6 +134,7 @@ def read_exam(folder: Path) -> Exam:
         facts_about=scores["counts"],
         questions=questions,
         general=general,
+        others=tuple(question for id, question in asked.items() if id not in common),
         sheets=tuple(sheets),
         verdict=Verdict(
             found["winner"],
@@ -138,9 +145,15 @@ def read_exam(folder: Path) -> Exam:
     )
 
 
+def read_pools(paper: Mapping[str, Any]) -> dict[str, list[Question]]:
+    """The questions of a paper file by pool."""
+    rows = {"material": paper["questions"], "general": paper["general"], **paper.get("pools", {})}
+    return {pool: [read_question(row) for row in of] for pool, of in rows.items()}
+
+
 def read_question(row: Mapping[str, Any]) -> Question:
     """A `Question` from its JSON form."""
-    return Question(**{**row, "answers": tuple(row["answers"])})
+    return Question(**{**row, "answers": tuple(row["answers"]), "choices": tuple(row.get("choices", ()))})
 
 
 def read_cost(row: Mapping[str, Any]) -> Cost:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from shuyuan import __version__
-from shuyuan.base.records import Answer, Question, Score
+from shuyuan.base.records import Question, Score
 from shuyuan.base.shelf import kebab_name
 from shuyuan.examine.papers import Paper, Text
 from shuyuan.examine.results import BASE, BITS, MAIN, Sheet
 from shuyuan.examine.sitting import Cost, Sat
-from shuyuan.examine.statistics import Floats, Interval, Verdict, compare, intervals, ratio, verdict
+from shuyuan.examine.statistics import Interval, Verdict, compare, intervals, pooled, ratio, verdict
 from shuyuan.measure.bits_per_byte import bits_per_byte
-from shuyuan.measure.marking import Metric
+from shuyuan.measure.marking import Floats, Metric, PooledMetric
 
 Marks = dict[str, dict[str, float]]  # paper/metric → question id → value
 
@@ -43,22 +44,20 @@ def score(
         clusters = [question.fact or question.id for question in asked]
         for metric in paper.metrics():
             key = f"{kebab_name(type(paper))}/{kebab_name(type(metric))}"
-            signatures[key] = metric.signature
-            rows = {
-                name: [_mark(metric, sat[name].samples[q.id], q, relevant.get(q.id, ())) for q in asked]
-                for name in names
-            }
-            table_AN = np.array([rows[name] for name in names], dtype=float).reshape(len(names), len(asked))
-            for name, interval in zip(names, intervals(table_AN, clusters, seed), strict=True):
-                marks[name][key] = {q.id: m for q, m in zip(asked, rows[name], strict=True) if m is not None}
-                if interval.n:
-                    scores[name][key] = _score(key, interval, metric.signature)
+            signatures[key] = f"{metric.signature}|by:fact|seed:{seed}"
+            rows: dict[str, Floats] = {}
+            for name in names:
+                counts = [metric.tally(sat[name].samples[q.id], q, relevant.get(q.id, ())) for q in asked]
+                rows[name], interval = _marked(metric, counts, clusters, seed)
+                marks[name][key] = {q.id: float(v) for q, v in zip(asked, rows[name], strict=True) if not np.isnan(v)}
+                if not math.isnan(interval.value):
+                    scores[name][key] = _score(key, interval, signatures[key])
             if paper.pool == "general" and BASE in names:
-                for name, row in zip(names, table_AN, strict=True):
-                    change = compare((name, row), (BASE, table_AN[names.index(BASE)]), clusters, seed)
+                for name, row in rows.items():
+                    change = compare((name, row), (BASE, rows[BASE]), clusters, seed)
                     if change:
                         changes[name][key] = Score(
-                            key, change.difference, change.n, change.low, change.high, metric.signature
+                            key, change.difference, change.n, change.low, change.high, signatures[key]
                         )
         if texts := paper.texts():
             _add_bits(texts, sat, scores, changes, seed)
@@ -80,10 +79,18 @@ def score(
     return sheets, verdict(main, [question.fact or question.id for question in answerable], seed)
 
 
-def _mark(metric: Metric, samples: Sequence[Answer], question: Question, relevant: Sequence[str]) -> float | None:
-    """An item's mark: the mean over its samples, so that many samples of few questions do not pass for many items."""
-    marks = [mark for answer in samples if (mark := metric.measure(answer, question, relevant)) is not None]
-    return sum(marks) / len(marks) if marks else None
+def _marked(
+    metric: Metric, counts: Sequence[tuple[float, ...] | None], clusters: Sequence[str], seed: int
+) -> tuple[Floats, Interval]:
+    """The value of each item, NaN where the metric does not apply, and the score of them all."""
+    size = max((len(row) for row in counts if row), default=0)
+    if not size:
+        return np.full(len(counts), math.nan), Interval(math.nan, None, None, 0, 0)
+    counts_ND = np.array([row or (math.nan,) * size for row in counts], dtype=float)
+    values_N = metric.pooled(counts_ND)
+    if isinstance(metric, PooledMetric):
+        return values_N, pooled(counts_ND, metric.pooled, clusters, seed)
+    return values_N, intervals(values_N[None], clusters, seed, metric.bounded)[0]
 
 
 def _add_bits(
@@ -93,7 +100,7 @@ def _add_bits(
     changes: Mapping[str, dict[str, Score]],
     seed: int,
 ) -> None:
-    signature = f"bits-per-byte|texts:{len(texts)}|v:{__version__}"
+    signature = f"bits-per-byte|texts:{len(texts)}|v:{__version__}|by:text|seed:{seed}"
     bytes_N = np.array([len(text.text.encode()) for text in texts], dtype=float)
     bits = {
         name: np.array([bits_per_byte(handed.nats[text.id], 1) for text in texts], dtype=float)
