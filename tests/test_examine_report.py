@@ -41,7 +41,7 @@ MADE = {
 class Outline(HTMLParser):
     """What a page is made of, and whether its tags are closed in order."""
 
-    VOID = frozenset({"meta", "input", "br", "wbr", "line", "circle", "rect"})
+    VOID = frozenset({"meta", "input", "br", "wbr"})
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ def test_every_word_is_used() -> None:
         for file in folder.iterdir()
         if file.name.endswith((".py", ".html"))
     )
-    built = ("v_", "size_")  # `v_` + a verdict, `size_` + a part of the questions
+    built = ("v_", "size_", "f_")  # + a verdict, + a part of the questions, + the name of a figure
     keys = tomllib.loads((room / "data" / "words.toml").read_text(encoding="utf-8"))
     assert [key for key in keys if f'"{key}"' not in source and not key.startswith(built)] == []
 
@@ -190,3 +190,27 @@ def test_names_from_outside_are_escaped(workspace: Workspace, tmp_path: Path) ->
     assert "<script" not in page
     assert "<i>x&y" not in page
     assert "&lt;i&gt;x&amp;y" in page
+
+
+def test_further_papers_are_drawn(workspace: Workspace) -> None:
+    from shuyuan.examine import drawings, page
+    from shuyuan.examine.exam import chosen_papers
+
+    papers = chosen_papers(workspace, ["robustness", "calibration", "fairness", "format"], general=4)
+    found = hold(workspace, [seat(assistant) for assistant in people()], papers, "more")
+    rows = drawings.robustness(found)["rows"]
+    best = next(sheet for sheet in found.sheets if sheet.name == "retrieve")
+    shown = next(row["value"] for row in rows if row["name"] == "retrieve")
+    values = [best.value(f"robustness/{name}") for name in ("plain", "invariance")]
+    assert shown == " → ".join(f"{100 * value:.0f}" for value in values if value is not None)
+    counted = sum(int(text) for text in re.findall(r">(\d+)</text>", str(drawings.reliability(found)[0]["plot"])))
+    assert counted == len(found.sheets[0].marks["calibration/brier"])
+    tables = {table["paper"]: table for table in page.further(found)}
+    assert set(tables) == {"robustness", "calibration", "fairness", "format"}
+    assert "stereotype" in tables["fairness"]["heads"]
+    outline = Outline(html(found))
+    assert outline.open == []
+
+
+def test_a_bin_says_how_sure_and_how_often_right() -> None:
+    assert 'cx="75.0" cy="37.5"' in str(plots.reliability([(0.5, 0.75, 4)]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from shuyuan.examine.results import BASE, BITS, MAIN, Exam, Sheet
 from shuyuan.examine.statistics import Comparison
 from shuyuan.examine.tables import minutes_for_answers, p_value, percent, signed_points, span, told_apart
 from shuyuan.examine.words import Speech
+
+ROBUST = "robustness/"
 
 
 def forest(exam: Exam) -> dict[str, Any]:
@@ -32,7 +35,7 @@ def forest(exam: Exam) -> dict[str, Any]:
 def gaps(exam: Exam) -> dict[str, Any]:
     """How far each is behind the best, paired, with Holm's p; hollow where nothing is told apart."""
     found = exam.verdict.comparisons
-    ends = [end for c in found for end in (c.difference, c.low, c.high) if end is not None]
+    ends = [max(-1.0, min(1.0, end)) for c in found for end in (c.difference, c.low, c.high) if end is not None]
     axis = plots.linear_axis(ends, unit=0.01)
     rows = [
         {
@@ -81,6 +84,41 @@ def learned(exam: Exam, t: Speech) -> Markup | None:
     x = plots.linear_axis([dot.x for dot in dots], include=(0.0, 0.02, -0.02))
     y = plots.linear_axis([dot.y for dot in dots], unit=0.01, include=(0.0, 0.1))
     return plots.scatter(dots, (x, y), (t.svg("learned_x"), t.svg("learned_y")), zero=True)
+
+
+def robustness(exam: Exam) -> dict[str, Any]:
+    """Right as asked, in each changed spelling, and in all of them at once."""
+    axis = plots.linear_axis([], include=(0.0, 1.0), unit=0.01)
+    rows = []
+    for sheet in exam.sheets:
+        own = {key.removeprefix(ROBUST): score.value for key, score in sheet.scores.items() if key.startswith(ROBUST)}
+        plain, every = own.pop("plain", None), own.pop("invariance", None)
+        own.pop("equivariance", None)  # is about other facts, not about spelling
+        if plain is not None and every is not None:
+            graph = plots.fall(axis, plain, [(f"{name}: {percent(v)} %", v) for name, v in own.items()], every)
+            rows.append({"name": sheet.name, "graph": graph, "value": f"{percent(plain)} → {percent(every)}"})
+    return {"rows": rows, "ruler": plots.ruler(axis)}
+
+
+def reliability(exam: Exam, bins: int = 5) -> list[dict[str, Any]]:
+    """How sure each model is of its choice, against how often it is right, with the counts; and its error."""
+    found = []
+    for sheet in exam.sheets:
+        right, brier = (sheet.marks.get(f"calibration/{mark}", {}) for mark in ("accuracy", "brier"))
+        told: dict[int, list[tuple[float, float]]] = {}
+        for item, loss in brier.items():
+            far = math.sqrt(loss)  # an item's Brier score is (sure − right)²
+            sure = 1 - far if right[item] else far
+            told.setdefault(min(bins - 1, int(sure * bins)), []).append((sure, right[item]))
+        if told:
+            points = [
+                (sum(sure for sure, _ in of) / len(of), sum(met for _, met in of) / len(of), len(of))
+                for _, of in sorted(told.items())
+            ]
+            error = sheet.value("calibration/ece")
+            name, value = sheet.name, "" if error is None else percent(error)
+            found.append({"name": name, "plot": plots.reliability(points), "error": value})
+    return found
 
 
 def growth(exam: Exam, t: Speech) -> list[dict[str, Any]]:

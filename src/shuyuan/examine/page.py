@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from shuyuan.base.records import Answer, Question
+from shuyuan.base.records import Answer, Question, Score
 from shuyuan.examine.ledger import STATES, Fact, Standing, ledger, tally
 from shuyuan.examine.plots import spark, stack
 from shuyuan.examine.results import BASE, BITS, Exam, Sheet
@@ -68,6 +68,36 @@ def languages(exam: Exam) -> dict[str, Any]:
         if sheet.by_language
     ]
     return {"names": [(name, counts[name]) for name in names], "rows": rows}
+
+
+def further(exam: Exam) -> list[dict[str, Any]]:
+    """The figures of papers that the score table has no columns for, one table a paper: value and interval."""
+    shown = {column.score.partition("/")[0] for column in columns() if column.score}
+    found = []
+    for paper in dict.fromkeys(key.partition("/")[0] for sheet in exam.sheets for key in sheet.scores):
+        if paper in shown:
+            continue
+        heads = list(dict.fromkeys(k for sheet in exam.sheets for k in sheet.scores if k.startswith(f"{paper}/")))
+        signed_here = {
+            head for head in heads if any(mark < 0 for s in exam.sheets for mark in s.marks.get(head, {}).values())
+        }
+        rows = [
+            {
+                "name": sheet.name,
+                "cells": [_further(sheet.scores.get(head), head in signed_here) for head in heads],
+            }
+            for sheet in exam.sheets
+        ]
+        found.append({"paper": paper, "heads": [head.partition("/")[2] for head in heads], "rows": rows})
+    return found
+
+
+def _further(score: Score | None, with_sign: bool) -> Cell:
+    if score is None:
+        return Cell(DASH)
+    if with_sign:
+        return Cell(signed(score.value, 2), span_of(score.low, score.high, lambda value: signed(value, 2)))
+    return Cell(percent(score.value), span(score)) if score.value <= 1 else Cell(small(score.value))
 
 
 def ledger_rows(exam: Exam) -> dict[str, Any]:

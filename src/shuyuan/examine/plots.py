@@ -91,6 +91,44 @@ def interval(
     )
 
 
+def fall(axis: Axis, start: float, each: Sequence[tuple[str, float]], end: float) -> Markup:
+    """One row from a hollow dot (before) to a full one (after), with a stroke for each step between, named on touch."""
+    parts = [_vertical(axis.share(tick) * 100, 0, 26, "grid") for tick, _ in axis.ticks]
+    parts.append(_line("ci", axis.share(end) * 100, 13, axis.share(start) * 100, 13))
+    for name, value in each:
+        at = axis.share(value) * 100
+        parts.append(
+            Markup('<line class="step" x1="{:.2f}%" x2="{:.2f}%" y1="7" y2="19"><title>{}</title></line>').format(
+                at, at, name
+            )
+        )
+    parts.append(_circle("dot base", axis.share(start) * 100, 13, 5))
+    parts.append(_circle("dot", axis.share(end) * 100, 13, 5))
+    return Markup('<svg class="row" width="100%" height="26" aria-hidden="true">{}</svg>').format(
+        Markup("").join(parts)
+    )
+
+
+def reliability(bins: Sequence[tuple[float, float, int]]) -> Markup:
+    """How often right against how sure, (sure, right, count) a bin; on the diagonal the two are the same."""
+    parts = [
+        Markup('<line class="ref" x1="0" y1="150" x2="150" y2="0"/><rect class="frame" width="150" height="150"/>')
+    ]
+    most = max((count for _, _, count in bins), default=1)
+    circles, counts = [], []
+    for sure, right, count in bins:
+        x, y, radius = 150 * sure, 150 * (1 - right), 3 + 7 * math.sqrt(count / most)
+        circles.append(Markup('<circle class="bin" cx="{:.1f}" cy="{:.1f}" r="{:.1f}"/>').format(x, y, radius))
+        up = y - radius - 4 if y > 24 else y + radius + 12
+        counts.append(
+            Markup('<text class="tick" x="{:.1f}" y="{:.1f}" text-anchor="middle">{}</text>').format(x, up, count)
+        )
+    parts += [*circles, *counts]
+    return Markup('<svg class="reliability" width="150" height="150" role="img">{}</svg>').format(
+        Markup("").join(parts)
+    )
+
+
 def ruler(axis: Axis) -> Markup:
     """The tick labels under a forest plot."""
     parts = []

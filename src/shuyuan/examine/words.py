@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 Language = Literal["en", "zh", "both"]
 _MARKUP = re.compile("</?[bi]>")
@@ -35,6 +35,10 @@ class Speech:
         return Markup('<span class="en" lang="en">{}</span><span class="zh" lang="zh-Hans">{}</span>').format(
             english, chinese
         )
+
+    def named(self, name: str) -> Markup:
+        """The word for a paper or a figure; its own name where there is none, as for those of other packages."""
+        return self(f"f_{name}") if f"f_{name}" in words() else escape(name)
 
     def svg(self, key: str, **values: Any) -> Markup:
         """The same inside an SVG text."""
