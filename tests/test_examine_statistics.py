@@ -1,7 +1,11 @@
 """The statistics: golden numbers, and what they promise shown on simulated assistants."""
 
+import importlib
+from types import ModuleType
+
 import numpy as np
 import pytest
+from conftest import REPOSITORY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -117,6 +121,16 @@ def test_assistants_that_never_differed_may_still_differ() -> None:
     assert (found.low, found.high) == pytest.approx((-wilson(0, 40)[1], wilson(0, 40)[1]))
 
 
+def test_a_difference_of_shares_stays_between_minus_one_and_one() -> None:
+    found = compare(("a", np.array([1.0, 1.0])), ("b", np.array([1.0, 0.0])), own(2))
+    assert found is not None
+    assert (found.low, found.high) == (-1, 1)
+    slow = compare(("a", np.array([10.0, 20.0])), ("b", np.array([1.0, 3.0])), own(2))
+    assert slow is not None
+    assert slow.high is not None
+    assert slow.high > 17
+
+
 def test_pooled_scores_are_paired_too() -> None:
     random = np.random.default_rng(6)
     counts = np.stack([random.integers(0, 5, 60), random.integers(5, 9, 60)], axis=1).astype(float)
@@ -207,20 +221,26 @@ def test_wordings_of_one_fact_do_not_count_as_evidence_five_times() -> None:
     assert believed.p < single.p
 
 
-def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
-    random = np.random.default_rng(4)
-    covered = rejected = 0
-    trials = 80
-    for _ in range(trials):
-        difficulty = random.beta(2, 2, 40)
-        items = (random.random((2, 3, 40)) < difficulty).astype(float).transpose(0, 2, 1).reshape(2, 120)
-        facts = [f"f{at // 3:02}" for at in range(120)]
-        (found,) = intervals(items[:1], facts)
-        covered += bool(found.low is not None and found.high is not None and found.low <= 0.5 <= found.high)
-        comparison = compare(("a", items[0]), ("b", items[1]), facts)
-        rejected += comparison is not None and comparison.p <= 0.05
-    assert 0.87 <= covered / trials <= 0.99
-    assert rejected / trials <= 0.10
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(REPOSITORY / "bench")
+    return importlib.import_module("exam_statistics")
+
+
+def test_intervals_cover_the_truth_about_as_often_as_they_say(bench: ModuleType) -> None:
+    one = [row["ours"] for row in (*bench.one_figure(100), *bench.pooled_figures(50))]
+    two = list(bench.two_assistants(60))
+    assert 0.94 <= np.mean(one) <= 0.965
+    assert min(one) >= 0.85
+    assert 0.93 <= np.mean([row["ours"] for row in two]) <= 0.97
+    assert np.mean([row["told apart"] for row in two if row["truth"] == 0]) <= 0.05
+
+
+def test_equals_do_not_win_and_are_not_called_worse(bench: ModuleType) -> None:
+    rows = list(bench.verdicts(100))
+    assert np.mean([row["false winner"] for row in rows]) <= 0.05
+    assert np.mean([row["wrongly worse"] for row in rows]) <= 0.07
+    assert all(row["worse wins"] <= 0.05 for row in bench.worse_ones(60))
 
 
 def test_what_is_missing_is_left_out_and_said() -> None:

@@ -127,11 +127,12 @@ def compare(
     high: float | None = None
     detectable: float | None = None
     if clusters > 1:
-        error = _error(gaps_C, counts_C)
+        error, rows = _error(gaps_C, counts_C), np.stack([one[1][both], other[1][both]])
         half = student(clusters - 1) * error
-        if error == 0 and np.isin([one[1][both], other[1][both]], (0.0, 1.0)).all():
+        if error == 0 and np.isin(rows, (0.0, 1.0)).all():
             half = wilson(0, clusters)[1]  # they never differed, or always: Wilson's bound on what was not seen
-        low, high = difference - half, difference + half
+        most = 1.0 if ((rows >= 0) & (rows <= 1)).all() else math.inf
+        low, high = max(-most, difference - half), min(most, difference + half)
         detectable = (Z + Z_POWER) * error or None
     p = swap_p(gaps_C, seed)
     return Comparison(one[0], other[0], difference, low, high, p, p, n, clusters, detectable)
