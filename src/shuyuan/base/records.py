@@ -171,7 +171,8 @@ class Answer:
 
     `retrieved` lists passage ids, best first, whether or not they are cited. `refused`: the library holds no answer and
     the assistant says so. `beyond`: the text is not from the library (chat mode says so to the reader). `cut`: the
-    answer ended at its greatest length, not by itself. `seconds` is wall time.
+    answer ended at its greatest length, not by itself. `seconds` is wall time. `prompt` is the whole text that the
+    model read, as its chat template rendered it ("" where that is not known).
     """
 
     text: str
@@ -184,6 +185,7 @@ class Answer:
     seconds: float = 0.0
     cut: bool = False
     logprobs: tuple[TokenLogprob, ...] = ()
+    prompt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,12 +62,12 @@ class GroundedAssistant:
         """
         found = self._look_up([conversation[-1].content for conversation in conversations])
         shown = [row for row, one in enumerate(found) if one.passages]
-        said = self._inner.answer([self._with_passages(conversations[row], found[row]) for row in shown])
+        said = self._inner.answer([self._with_passages(conversations[row], found[row]) for row in shown], decoding)
         answers = [self._refused(one) for one in found]
         for row, answer in zip(shown, said, strict=True):
             answers[row] = self._checked(found[row], answer)
         if self.ground.mode == "chat":
-            self._go_beyond(conversations, found, answers)
+            self._go_beyond(conversations, found, answers, decoding)
         return answers
 
     def _look_up(self, questions: Sequence[str]) -> list[_Found]:
@@ -102,6 +102,7 @@ class GroundedAssistant:
             prompt_tokens=after.prompt_tokens if after else 0,
             answer_tokens=after.answer_tokens if after else 0,
             seconds=found.seconds + (after.seconds if after else 0.0),
+            prompt=after.prompt if after else "",
         )
 
     def _checked(self, found: _Found, answer: Answer) -> Answer:
@@ -115,10 +116,17 @@ class GroundedAssistant:
         seconds = found.seconds + answer.seconds
         return replace(answer, text=text, citations=proof.citations, retrieved=found.retrieved, seconds=seconds)
 
-    def _go_beyond(self, conversations: Sequence[Conversation], found: Sequence[_Found], answers: list[Answer]) -> None:
+    def _go_beyond(
+        self,
+        conversations: Sequence[Conversation],
+        found: Sequence[_Found],
+        answers: list[Answer],
+        decoding: Decoding,
+    ) -> None:
         """Replace refusals by what the model itself knows, saying so first."""
         rows = [row for row, answer in enumerate(answers) if answer.refused]
-        for row, alone in zip(rows, self._inner.answer([conversations[row] for row in rows]), strict=True):
+        said = self._inner.answer([conversations[row] for row in rows], decoding)
+        for row, alone in zip(rows, said, strict=True):
             before = answers[row]
             answers[row] = Answer(
                 BEYOND[spoken(found[row].language)] + alone.text.strip(),
