@@ -204,12 +204,14 @@ class Score:
 class Lessons:
     """The material a route may learn from. Exam questions are never in it: `prepare` splits them off first.
 
-    Documents and examples may be more than memory holds: they are read from the disk as they are needed.
+    Documents and examples may be more than memory holds: they are read from the disk as they are needed. `held_out`
+    are examples to measure on and never to learn; without any, some of the examples are kept aside.
     """
 
     documents: Sequence[Document] = ()
     passages: Sequence[Passage] = ()
     examples: Sequence[Example] = ()
+    held_out: Sequence[Example] = ()
 
 
 Conversation = Sequence[Message]
