@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from shuyuan.base.records import GREEDY, Answer, Assistant, Conversation, Decoding, Message, Passage
 from shuyuan.read.language import language
-from shuyuan.recall.citing import support
+from shuyuan.recall.citing import sentences, support
 from shuyuan.recall.ground import BEYOND, REFUSAL, Ground, cleaned, holds_none, spoken
 from shuyuan.recall.searching import Hit, Library
 
@@ -62,12 +62,12 @@ class GroundedAssistant:
         """
         found = self._look_up([conversation[-1].content for conversation in conversations])
         shown = [row for row, one in enumerate(found) if one.passages]
-        said = self._inner.answer([self._with_passages(conversations[row], found[row]) for row in shown])
+        said = self._inner.answer([self._with_passages(conversations[row], found[row]) for row in shown], decoding)
         answers = [self._refused(one) for one in found]
         for row, answer in zip(shown, said, strict=True):
             answers[row] = self._checked(found[row], answer)
         if self.ground.mode == "chat":
-            self._go_beyond(conversations, found, answers)
+            self._go_beyond(conversations, found, answers, decoding)
         return answers
 
     def _look_up(self, questions: Sequence[str]) -> list[_Found]:
@@ -109,19 +109,33 @@ class GroundedAssistant:
         text = cleaned(answer.text)
         if holds_none(text):
             return self._refused(found, answer)
-        proof = support(found.question, text, found.passages)
-        if not proof.citations or proof.share < self.ground.support:
+        proof = support(found.question, text, found.passages, self.ground.support)
+        if not proof.citations:
             return self._refused(found, answer)
-        seconds = found.seconds + answer.seconds
-        return replace(answer, text=text, citations=proof.citations, retrieved=found.retrieved, seconds=seconds)
+        return replace(
+            answer,
+            text=text,
+            citations=proof.citations,
+            unsupported=proof.unsupported,
+            retrieved=found.retrieved,
+            seconds=found.seconds + answer.seconds,
+        )
 
-    def _go_beyond(self, conversations: Sequence[Conversation], found: Sequence[_Found], answers: list[Answer]) -> None:
+    def _go_beyond(
+        self,
+        conversations: Sequence[Conversation],
+        found: Sequence[_Found],
+        answers: list[Answer],
+        decoding: Decoding,
+    ) -> None:
         """Replace refusals by what the model itself knows, saying so first."""
         rows = [row for row, answer in enumerate(answers) if answer.refused]
-        for row, alone in zip(rows, self._inner.answer([conversations[row] for row in rows]), strict=True):
-            before = answers[row]
-            answers[row] = Answer(
-                BEYOND[spoken(found[row].language)] + alone.text.strip(),
+        for row, alone in zip(rows, self._inner.answer([conversations[row] for row in rows], decoding), strict=True):
+            before, warning, text = answers[row], BEYOND[spoken(found[row].language)], alone.text.strip()
+            answers[row] = replace(
+                alone,
+                text=warning + text,
+                unsupported=tuple((start + len(warning), end + len(warning)) for start, end in sentences(text)),
                 retrieved=before.retrieved,
                 beyond=True,
                 prompt_tokens=before.prompt_tokens + alone.prompt_tokens,
