@@ -17,7 +17,7 @@ from shuyuan.base.shelf import choices, choose
 from shuyuan.recall.centring import Centres
 from shuyuan.recall.embedding import Embeds, embed_passages
 from shuyuan.recall.fuse import Fuse
-from shuyuan.recall.threshold import calibrate
+from shuyuan.recall.threshold import LOOKED_AT, calibrate, nearness
 from shuyuan.store.contract import Index, Scored, Store, Vectors, content_hash, normal
 
 VERSION = 2
@@ -40,8 +40,9 @@ class State:
     """What `library.json` says: what the index was built from.
 
     `documents`: id → fingerprint of its passages. `unfinished`: documents that a killed build may have left half done.
-    `centres`: what is taken off vectors (`Centres.plain`). `thresholds`: language → the cosine below which a question
-    is off this library's topics. `fuse`: the settings that `shuyuan tune search` chose for this library, if it did.
+    `centres`: what is taken off vectors (`Centres.plain`). `thresholds`: language → the nearness below which a
+    question is off this library's topics. `fuse`: the settings that `shuyuan tune search` chose for this library, if it
+    did.
     """
 
     embedder: str = ""
@@ -191,7 +192,7 @@ class Library:
         for name in gone:
             self._index.delete_document(name)
         self._index.optimise()
-        self._note(wanted, thresholds=calibrate(self._nearest, passages))
+        self._note(wanted, thresholds=calibrate(self._near, passages))
         say(f"library: {len(passages):,} passages of {len(wanted):,} documents, {len(changed):,} new or changed")
 
     def _note(
@@ -209,9 +210,14 @@ class Library:
         )
         write_json(self.folder / _FILE, asdict(self.state))
 
-    def _nearest(self, texts: Sequence[str]) -> list[float]:
-        """For each text, the cosine of the passage nearest to it."""
-        return [self._index.dense(vector, 1)[0][1] for vector in self._embed(texts)]
+    def nearness(self, text: str, hits: Sequence[Hit]) -> float:
+        """How near what was found for a text is to it: the larger, the likelier that it holds an answer."""
+        cosine = max((hit.cosine for hit in hits if hit.cosine is not None), default=-1.0)
+        return nearness(text, cosine, [hit.passage for hit in hits])
+
+    def _near(self, texts: Sequence[str]) -> list[float]:
+        found = self.search_all(texts, LOOKED_AT)
+        return [self.nearness(text, hits) for text, hits in zip(texts, found, strict=True)]
 
     def _embed(self, questions: Sequence[str]) -> Vectors:
         texts = [normal(question) for question in questions]
