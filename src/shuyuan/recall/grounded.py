@@ -111,23 +111,12 @@ class GroundedAssistant:
 
     def _checked(self, found: _Found, said: Answer, before: Answer) -> Answer:
         """What was said with its citations, or the refusal `before` where the passages do not hold it."""
-        cost = {
-            "prompt_tokens": before.prompt_tokens + said.prompt_tokens,
-            "answer_tokens": before.answer_tokens + said.answer_tokens,
-            "seconds": before.seconds + said.seconds,
-        }
         text = cleaned(said.text)
         proof = support(found.question, text, found.passages, self.ground.support)
         if holds_none(text) or not proof.citations:
-            return replace(before, prompt=said.prompt, **cost)
-        return replace(
-            said,
-            text=text,
-            citations=proof.citations,
-            unsupported=proof.unsupported,
-            retrieved=before.retrieved,
-            **cost,
-        )
+            return _with_cost(replace(before, prompt=said.prompt), before, said)
+        checked = replace(said, text=text, citations=proof.citations, unsupported=proof.unsupported)
+        return _with_cost(replace(checked, retrieved=before.retrieved), before, said)
 
     def _go_beyond(
         self,
@@ -140,13 +129,16 @@ class GroundedAssistant:
         rows = [row for row, answer in enumerate(answers) if answer.refused]
         for row, alone in zip(rows, self._inner.answer([conversations[row] for row in rows], decoding), strict=True):
             before, warning, text = answers[row], BEYOND[spoken(found[row].language)], alone.text.strip()
-            answers[row] = replace(
-                alone,
-                text=warning + text,
-                unsupported=tuple((start + len(warning), end + len(warning)) for start, end in sentences(text)),
-                retrieved=before.retrieved,
-                beyond=True,
-                prompt_tokens=before.prompt_tokens + alone.prompt_tokens,
-                answer_tokens=before.answer_tokens + alone.answer_tokens,
-                seconds=before.seconds + alone.seconds,
-            )
+            unsupported = tuple((start + len(warning), end + len(warning)) for start, end in sentences(text))
+            freely = replace(alone, text=warning + text, unsupported=unsupported, beyond=True)
+            answers[row] = _with_cost(replace(freely, retrieved=before.retrieved), before, alone)
+
+
+def _with_cost(answer: Answer, *askings: Answer) -> Answer:
+    """An answer that took several askings: their tokens and seconds added up."""
+    return replace(
+        answer,
+        prompt_tokens=sum(one.prompt_tokens for one in askings),
+        answer_tokens=sum(one.answer_tokens for one in askings),
+        seconds=sum(one.seconds for one in askings),
+    )
