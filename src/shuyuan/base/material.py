@@ -31,6 +31,7 @@ create index passages_by_document on passages (document_id, position);
 create table examples (id text primary key, origin text not null, record text not null);
 create table questions (id text primary key, origin text not null, record text not null);
 """
+_LATER = "create table if not exists held_out (source text primary key)"  # older workspaces get it when they are opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +71,13 @@ class Material:
             )
         if version == 0:
             with self._change() as db:
-                if db.execute("pragma user_version").fetchone() != (0,):
-                    return  # another process made it while we waited for our turn
-                for statement in _SCHEMA.split(";"):
-                    db.execute(statement)
-                db.execute(f"pragma user_version = {VERSION}")
+                if db.execute("pragma user_version").fetchone() == (0,):  # or another process made it meanwhile
+                    for statement in _SCHEMA.split(";"):
+                        db.execute(statement)
+                    db.execute(f"pragma user_version = {VERSION}")
+        if not self._db.execute("select 1 from sqlite_master where name = 'held_out'").fetchone():
+            with self._change() as db:
+                db.execute(_LATER)
 
     @contextmanager
     def _change(self) -> Iterator[sqlite3.Connection]:
@@ -233,9 +236,20 @@ class Material:
         rows = self._db.execute("select record from questions order by rowid")
         return tuple(_question(json.loads(row[0])) for row in rows)
 
+    def hold_out(self, sources: Iterable[str]) -> None:
+        """Keep these documents, and no others, from being learned; they can still be looked up."""
+        with self._change() as db:
+            db.execute("delete from held_out")
+            db.executemany("insert or ignore into held_out values (?)", ((source,) for source in sources))
+
+    def held_out(self) -> tuple[str, ...]:
+        """The sources of the documents that nobody may learn from."""
+        return tuple(row[0] for row in self._db.execute("select source from held_out order by source"))
+
     def lessons(self) -> Lessons:
-        """What routes may learn from."""
-        documents = Stored(self._db, "documents", _document, "order by source")
+        """What routes may learn from: documents and examples; and what they may look up: passages, of all documents."""
+        taught = "where source not in (select source from held_out) order by source"
+        documents = Stored(self._db, "documents", _document, taught)
         return Lessons(documents, self.passages(), self.examples())
 
     def counts(self) -> dict[str, int]:
@@ -286,9 +300,10 @@ def lessons_fingerprint(lessons: Lessons) -> str:
         content.update(_line("document", document.source, document.sha256))
     for passage in lessons.passages:
         content.update(_line("passage", passage.id))
-    for example in lessons.examples:
-        turns = [(m.role, m.content, m.learned, m.tool_calls) for m in example.messages]
-        content.update(_line("example", example.tools, turns))
+    for word, examples in (("example", lessons.examples), ("held out", lessons.held_out)):
+        for example in examples:
+            turns = [(m.role, m.content, m.learned, m.tool_calls) for m in example.messages]
+            content.update(_line(word, example.tools, turns))
     return content.hexdigest()[:16]
 
 
@@ -322,4 +337,4 @@ def _example(row: dict[str, Any]) -> Example:
 
 
 def _question(row: dict[str, Any]) -> Question:
-    return Question(**{**row, "answers": tuple(row["answers"])})
+    return Question(**{**row, "answers": tuple(row["answers"]), "choices": tuple(row.get("choices", ()))})

@@ -161,7 +161,7 @@ class Door:
         visitor = house.access.who(house, secret_of(request))
         if visitor is None:
             raise Refused(401, "a valid key is needed", "send it as 'Authorization: Bearer …'", code="invalid_api_key")
-        request.state.visitor = visitor
+        request.state.visitor, request.state.scope = visitor, self.scope
         house.meter.count(visitor.key or visitor.user)
         if self.scope not in visitor.scopes:
             raise Refused(403, f"this key may not {self.scope}", "use another key", code="insufficient_permissions")

@@ -6,17 +6,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import anyio.to_thread
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 from fastapi.responses import FileResponse
 from fastapi.routing import APIRoute
-from starlette.middleware.base import RequestResponseEndpoint
 
 from shuyuan import __version__
 from shuyuan.base.files import inside
 from shuyuan.base.shelf import HOUSE, choices, choose
+from shuyuan.serve.attendant import Attendant
 from shuyuan.serve.gate import Gate
 from shuyuan.serve.house import House
 from shuyuan.serve.refusals import RESPONSES, Refused, handle_errors
@@ -42,6 +41,7 @@ def build_app(house: House, page: Path = PAGE) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,  # these pages load their viewer from a foreign server
         redoc_url=None,
+        redirect_slashes=False,
         generate_unique_id_function=_operation,
         responses=RESPONSES,
     )
@@ -49,7 +49,7 @@ def build_app(house: House, page: Path = PAGE) -> FastAPI:
     handle_errors(app)
     for name in choices("serve"):
         app.include_router(choose("serve", name)().routes())
-    app.middleware("http")(_audit)
+    app.add_middleware(Attendant, house=house)
     app.add_middleware(Gate, hosts=house.hosts, bounds=house.bounds)
     if page.is_dir():
         _show_page(app, page)
@@ -58,18 +58,6 @@ def build_app(house: House, page: Path = PAGE) -> FastAPI:
 
 def _operation(route: APIRoute) -> str:
     return f"{route.tags[0] if route.tags else 'page'}_{route.name}"
-
-
-async def _audit(request: Request, call_next: RequestResponseEndpoint) -> Response:
-    """Every change, and every refusal for want of rights, is written down: who, which endpoint, with what result."""
-    answer = await call_next(request)
-    if request.method not in ("GET", "HEAD") or answer.status_code in (401, 403):
-        route: Any = request.scope.get("route")
-        visitor = getattr(request.state, "visitor", None)
-        path = getattr(route, "path", "")
-        house: House = request.app.state.house
-        await asyncio.to_thread(house.note, visitor, request.method, path, answer.status_code)
-    return answer
 
 
 def _show_page(app: FastAPI, page: Path) -> None:

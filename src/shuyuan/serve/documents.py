@@ -117,7 +117,7 @@ def upload(
     if len(files) > MOST_AT_ONCE:
         raise Refused(413, f"{len(files):,} files at once; at most {MOST_AT_ONCE} are taken")
     folder = visitor.house.folder(visitor.workspace) / FOLDERS[kind]
-    kept = [_keep(file, folder) for file in files]
+    kept = [keep_upload(file, inside(folder, safe_name(file.filename or ""))) for file in files]
     given: dict[str, Any] = {"paths": [str(folder)]} if kind == "documents" else {kind: [str(path) for path in kept]}
     title = f"add {kept[0].name}" + (f" and {len(kept) - 1} more" if len(kept) > 1 else "")
     return job_body(visitor.house.queue.add(visitor.workspace, "add", title, given, visitor.user))
@@ -191,9 +191,9 @@ def examples(
         return Rows(data=[asdict(one) for one in found[skip : skip + limit]], total=len(found))
 
 
-def _keep(file: UploadFile, folder: Path) -> Path:
-    """Write an upload aside and rename it; its name is the sender's, made safe."""
-    path = inside(folder, safe_name(file.filename or ""))
+def keep_upload(file: UploadFile, path: Path) -> Path:
+    """Write an upload aside and rename it."""
+    folder = path.parent
     aside = path.with_name(f".{os.urandom(6).hex()}")
     with disk_errors(path):
         folder.mkdir(parents=True, exist_ok=True)

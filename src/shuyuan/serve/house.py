@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,7 @@ class House:
         self.speaker = Speaker(self.bounds)
         self._open: OrderedDict[tuple[str, str, str], Assistant] = OrderedDict()
         self._embedders: dict[str, Embedder] = {}
-        self._opening = threading.Lock()
+        self._keeping, self._opening = threading.Lock(), threading.RLock()
 
     # workspaces
 
@@ -82,23 +83,31 @@ class House:
     # assistants
 
     def assistant(self, workspace: str, name: str) -> Assistant:
-        """An assistant of a workspace, opened when it is not yet; the ones used last stay open."""
-        with self._opening, self.opened(workspace) as here:
-            mark = "" if name == BARE else str((finished(here.run(name)) or {}).get("fingerprint", ""))
-            key = (workspace, name, mark)
+        """An assistant of a workspace, opened when it is not yet; the ones used last stay open, on one shared model."""
+        here = Workspace.open(self.folder(workspace))
+        mark = "" if name == BARE else str((finished(here.run(name)) or {}).get("fingerprint", ""))
+        key = (workspace, name, mark)
+        with self._keeping:
+            if key in self._open:
+                self._open.move_to_end(key)
+                return self._open[key]
+        with self._opening:  # one at a time: two at once would need the memory of both
             if key not in self._open:
-                for old in [one for one in self._open if one[:2] == key[:2]]:  # it was taught again
-                    del self._open[old]
-                while len(self._open) >= self.bounds.open_assistants:
-                    self._open.popitem(last=False)
-                self._open[key] = open_assistant(here, name)
-            self._open.move_to_end(key)
+                opened = open_assistant(here, name, partial(self.assistant, workspace))
+                with self._keeping:
+                    for old in [one for one in self._open if one[:2] == key[:2]]:  # it was taught again
+                        del self._open[old]
+                    self._open[key] = opened
+                    while len(self._open) > self.bounds.open_assistants:
+                        self._open.popitem(last=False)
+                return opened
             return self._open[key]
 
     def tokenizer(self, workspace: str, name: str) -> Any:
         """The tokenizer of an assistant's model; the model itself is not opened for it."""
         from shuyuan.load.model import open_tokenizer
         from shuyuan.load.pulling import pull
+        from shuyuan.load.remote import is_remote
 
         with self.opened(workspace) as here:
             while name != BARE:  # a run that keeps all weights keeps its tokenizer, too
@@ -106,6 +115,8 @@ class House:
                 if (kept / "tokenizer.json").exists():
                     return open_tokenizer(kept)
                 name = str((finished(here.run(name)) or {}).get("on", BARE))
+            if is_remote(here.choices.model):
+                raise Refused(400, f"the tokens of '{name}' are known only to its server", code="unsupported_operation")
             return open_tokenizer(pull(here.choices.model))
 
     def embedder(self, name: str) -> Embedder:

@@ -20,6 +20,7 @@ from shuyuan.base.workspace import Workspace, checked_name
 from shuyuan.serve.access import Door, Visitor
 from shuyuan.serve.queue import ENDED, Job
 from shuyuan.serve.sse import Event, stream
+from shuyuan.serve.tail import Tail
 from shuyuan.teach.teaching import BARE
 
 router = APIRouter(prefix="/api/workspaces/{workspace}", tags=["jobs"])
@@ -258,11 +259,13 @@ def run_log(visitor: Visitor, job: Job) -> Path | None:
 async def _follow(visitor: Visitor, job: Job, last: str) -> AsyncGenerator[Event, None]:
     queue = visitor.house.queue
     at, step = _place(last)
+    tail, steps = Tail(run_log(visitor, job)), None
     shown: tuple[Any, ...] = ()
     while True:
         job = await asyncio.to_thread(queue.get, job.id, job.workspace)
         over = job.status in (*ENDED, "paused")  # asked before the logs are read, so that nothing is left behind
-        points = await asyncio.to_thread(_points, visitor, job)
+        points = await asyncio.to_thread(tail.rows)
+        steps = int(points[-1]["steps"]) if points else steps
         if points and points[-1]["step"] < step:
             step = int(points[-1]["step"])
             yield Event({"step": step}, "rewind", f"{at}:{step}")
@@ -276,7 +279,6 @@ async def _follow(visitor: Visitor, job: Job, last: str) -> AsyncGenerator[Event
         now = (job.status, job.wanted, job.attempts, job.progress // 10)
         if now != shown or over:
             shown = now
-            steps = int(points[-1]["steps"]) if points else None
             yield Event(job_body(job, steps).model_dump(), "job", f"{at}:{step}")
         if over:
             return

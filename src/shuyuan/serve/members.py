@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from shuyuan.base.settings import Settings
@@ -117,10 +117,10 @@ def remove_key(visitor: Admin, key: str) -> None:
 
 
 @router.get("/audit")
-def audit(visitor: Admin, before: int = 1 << 60) -> list[Line]:
+def audit(visitor: Admin, before: Annotated[int, Query(ge=0, le=1 << 60)] = 1 << 60) -> list[Line]:
     """The last 200 lines of the audit log before a number, newest first."""
     query = "select * from audit where number < ? order by number desc limit 200"
-    return [Line(**row) for row in visitor.house.state.rows(query, (min(before, 1 << 60),))]
+    return [Line(**row) for row in visitor.house.state.rows(query, (before,))]
 
 
 @router.get("/workspaces/{workspace}/members")

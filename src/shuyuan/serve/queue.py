@@ -125,6 +125,12 @@ class Queue:
             raise Refused(409, f"the job is {job.status}: there is nothing to resume", code="invalid_job_status")
         return self.get(job.id, job.workspace)
 
+    def tell(self, job: str, message: str) -> None:
+        """Add an event to a job's list."""
+        with self.state.change() as db:
+            query = "insert into events (job, created, level, message) values (?, ?, 'info', ?)"
+            db.execute(query, (job, round(time.time()), message))
+
     def log(self, job: str) -> Path:
         """The file that holds what a job said."""
         return inside(self.state.folder / "jobs", f"{job}.log")
@@ -152,11 +158,14 @@ class Queue:
 
     def look(self) -> None:
         """Once: bury dead workers, stop hung ones, start what may start."""
+        self._children = {pid: child for pid, child in self._children.items() if child.poll() is None}
         for row in self.state.rows("select * from jobs where status = 'running'"):
             job = Job.of(row)
             alive = self._alive(job)
             if alive and time.time() > job.lease:
                 os.kill(job.pid, signal.SIGKILL)
+                if child := self._children.pop(job.pid, None):
+                    child.wait()
                 alive = False
             if not alive and (job.pid or time.time() > job.lease):
                 self._died(job)
@@ -165,10 +174,8 @@ class Queue:
 
     def _alive(self, job: Job) -> bool:
         """Whether this very worker runs: its command line holds the job's token, which no other process knows."""
-        if child := self._children.get(job.pid):
-            if child.poll() is None:
-                return True
-            del self._children[job.pid]
+        if job.pid in self._children:
+            return self._children[job.pid].poll() is None
         if not Path("/proc").exists():  # no way to ask: the lease decides
             return time.time() <= job.lease
         try:

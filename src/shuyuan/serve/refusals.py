@@ -74,7 +74,9 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 def body(status: int, message: str, *, param: str | None = None, code: str | None = None, hint: str = "") -> Any:
-    """An error as JSON."""
+    """An error as JSON. Half characters, which no answer can hold, are replaced."""
+    message, hint = (said.encode(errors="replace").decode() for said in (message, hint))
+    param = param and param.encode(errors="replace").decode()
     wrong = Wrong(message=message, type=KINDS.get(status, "server_error"), param=param, code=code or None, hint=hint)
     return ErrorBody(error=wrong).model_dump()
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 
 from shuyuan.base.errors import Fixable
 from shuyuan.base.files import locked
@@ -33,22 +34,26 @@ def serve(
                 "make a key first: shuyuan key new NAME --admin; or leave --host out",
             )
         listening = _listen(host, port)
-        config = uvicorn.Config(
-            build_app(house),
-            log_level="warning",
-            access_log=False,  # addresses may hold what people look for
-            server_header=False,
-            date_header=False,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-            h11_max_incomplete_event_size=64_000,
-            ws="none",
-        )
         at = listening.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
         say(f"serving {len(house.workspaces())} workspaces of {house.root}")
         say(f"{'page' if PAGE.is_dir() else 'API'}: http://{shown}:{at}/ · OpenAI clients: http://{shown}:{at}/v1")
-        uvicorn.Server(config).run(sockets=[listening])
+        uvicorn.Server(configured(build_app(house))).run(sockets=[listening])
+
+
+def configured(app: FastAPI) -> uvicorn.Config:
+    """How the application is run."""
+    return uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,  # addresses may hold what people look for
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        h11_max_incomplete_event_size=64_000,
+        ws="none",
+    )
 
 
 def _is_local(host: str) -> bool:

@@ -12,19 +12,20 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 from shuyuan.base.errors import Fixable
-from shuyuan.base.files import read_jsonl
+from shuyuan.base.files import read_jsonl, write_whole
 from shuyuan.base.guards import Guards
 from shuyuan.base.progress import say
 from shuyuan.base.workspace import Workspace, finished
 from shuyuan.serve.queue import BEAT_SECONDS, LEASE_SECONDS, Job
 from shuyuan.serve.state import State
+from shuyuan.serve.tail import Tail
 
 GRACE_SECONDS = 20.0  # between asking the work to stop and ending the process
 
@@ -42,6 +43,10 @@ class Worker:
         self.state, self.workspace, self.id, self.token = state, workspace, job, token
         self._over = threading.Event()
         self._asked: float = 0.0
+        self._tail, self._telling = Tail(None), False
+        self._one_beat = threading.Lock()
+        told = state.row("select max(json_extract(data, '$.step')) as step from events where job = ?", (job,))
+        self._step = int((told or {}).get("step") or 0)
 
     def run(self) -> int:
         """Everything; see `main`."""
@@ -63,7 +68,8 @@ class Worker:
 
     def beat(self) -> bool:
         """Renew the lease and see what is wanted; False when the job is not ours any more."""
-        progress = self._progress()
+        with self._one_beat:
+            progress = self._progress()
         with self.state.change() as db:
             held = db.execute(
                 "update jobs set lease = ?, pid = ?, attempts = case when ? > progress then 0 else attempts end, "
@@ -86,15 +92,27 @@ class Worker:
             if self._asked and time.monotonic() > self._asked + GRACE_SECONDS:
                 os._exit(4)
 
-    def follow(self, log: Path) -> None:
-        """The job's own log of steps, from which its progress is read."""
-        self._log = log
+    def follow(self, log: Path, telling: bool = False) -> None:
+        """The job's own log of steps, from which its progress is read; `telling`: each step becomes an event."""
+        self._tail, self._telling = Tail(log), telling
 
-    _log: Path | None = None
+    def tell(self, message: str, level: str = "info", data: Mapping[str, Any] | None = None) -> None:
+        """Add an event to the job's list."""
+        self._keep_events([(message, level, data)])
+
+    def _keep_events(self, events: Sequence[tuple[str, str, Mapping[str, Any] | None]]) -> None:
+        rows = [(self.id, round(time.time()), level, said, json.dumps(d) if d else None) for said, level, d in events]
+        with self.state.change() as db:
+            query = "insert into events (job, created, level, message, data) values (?, ?, ?, ?, ?)"
+            db.executemany(query, rows)
 
     def _progress(self) -> int:
-        rows = read_jsonl(self._log) if self._log else []
-        return int(rows[-1].get("step", 0)) if rows else 0
+        """The newest step; new ones are told."""
+        new = [row for row in self._tail.rows() if row["step"] > self._step]
+        if new and self._telling:
+            self._keep_events([(_step_said(row), "info", _metrics(row)) for row in new if "loss" in row])
+        self._step = max([self._step, *(row["step"] for row in new)])
+        return self._step
 
     def _stopped(self) -> int:
         row = self.state.row("select wanted from jobs where id = ?", (self.id,)) or {}
@@ -173,7 +191,53 @@ def _pull(workspace: Workspace, job: Job, worker: Worker) -> Any:
 
 
 def _tuning(workspace: Workspace, job: Job, worker: Worker) -> Any:
-    raise Fixable("not here yet")
+    """A fine-tuning job: as `_teach`, from its own files, with a table of its steps and the model's public name."""
+    from shuyuan.teach.own_data import Data, data_lessons
+    from shuyuan.teach.teaching import teach
+
+    given, data = job.given, Data(**job.given["data"])
+    run = workspace.run(given["name"])
+    data_lessons(workspace, data)  # a wrong row ends the job before anything is loaded
+    worker.tell("Files validated, fine-tuning job started")
+    worker.follow(run.folder / "log.jsonl", telling=True)
+    taught = teach(
+        workspace, given["route"], given["settings"], on=given["on"], name=given["name"], seed=given["seed"], data=data
+    )
+    worker.beat()
+    rows = [row for row in read_jsonl(run.folder / "log.jsonl") if "loss" in row]
+    file = _table(worker.state, workspace, job, rows)
+    with worker.state.change() as db:
+        values = (given["model"], job.workspace, taught.name, round(time.time()))
+        db.execute("insert or replace into models values (?, ?, ?, ?)", values)
+    worker.tell(f"New fine-tuned model created: {given['model']}")
+    worker.tell("The job has successfully completed")
+    done: Any = finished(run) or {}
+    best = (done.get("curve") or {}).get("best_step") or len(rows)
+    kept = next((row for row in rows if row["step"] == best), rows[-1])
+    return {"assistant": taught.name, "done": done, "files": [file], "metrics": _metrics(kept)}
+
+
+def _table(state: State, workspace: Workspace, job: Job, rows: Sequence[Mapping[str, Any]]) -> str:
+    """The job's steps as a CSV file that its result names; the same one when it is made again."""
+    from shuyuan.serve.files import note_file, path_of
+
+    file = f"file-{job.id.removeprefix('ftjob-')}"
+    path = path_of(workspace.folder, file, "step_metrics.csv")
+    lines = [f"{row['step']},{row['loss']},{row.get('held_out_loss', '')},{row['learning_rate']}" for row in rows]
+    write_whole(path, "\n".join(["step,train_loss,valid_loss,learning_rate", *lines]) + "\n")
+    if state.row("select 1 from files where id = ?", (file,)) is None:
+        note_file(state, job.workspace, path, "step_metrics.csv", "fine-tune-results")
+    return file
+
+
+def _step_said(row: Mapping[str, Any]) -> str:
+    valid = f", validation loss={row['held_out_loss']:.2f}" if "held_out_loss" in row else ""
+    return f"Step {row['step']}/{row['steps']}: training loss={row['loss']:.2f}{valid}"
+
+
+def _metrics(row: Mapping[str, Any]) -> dict[str, Any]:
+    valid = {"valid_loss": row["held_out_loss"]} if "held_out_loss" in row else {}
+    return {"step": row["step"], "train_loss": row["loss"], "total_steps": row["steps"], **valid}
 
 
 WORK: Mapping[str, Callable[[Workspace, Job, Worker], Any]] = {
