@@ -81,7 +81,11 @@ def book(path: Path) -> None:
 def letter(path: Path) -> None:
     """A message in Chinese with two attachments and a forwarded message."""
     message = EmailMessage()
-    message["Subject"], message["From"], message["To"] = "会议纪要 minutes", "山长 <head@example.org>", "all@example.org"
+    message["Subject"], message["From"], message["To"] = (
+        "会议纪要 minutes",
+        "山长 <head@example.org>",
+        "all@example.org",
+    )
     message.set_content("明天九点开会。\nBring your books.\n")
     message.add_alternative("<p>HTML 版</p>", subtype="html")
     message.add_attachment("# 附件\n\n章程全文。".encode(), maintype="text", subtype="markdown", filename="章程.md")
@@ -144,7 +148,7 @@ MADE: dict[str, tuple[str, Callable[[Path], object], list[str]]] = {
     "epub": ("a.epub", book, ["学而时习之。", "温故而知新。"]),
     "csv": (
         "a.csv",
-        lambda path: path.write_bytes("名称,价格\n茶,30\n\"多\n行\",5\n酒,40\n".encode("gbk")),
+        lambda path: path.write_bytes('名称,价格\n茶,30\n"多\n行",5\n酒,40\n'.encode("gbk")),
         ["名称: 茶; 价格: 30", "名称: 多 行; 价格: 5", "名称: 酒; 价格: 40"],
     ),
     "json": (
@@ -262,7 +266,9 @@ def test_attachments_are_files_of_their_own(tmp_path: Path) -> None:
     read = parts(tmp_path / "m.eml")
     assert [part.source for part in read if part.document] == ["m.eml", "m.eml/章程.md", "m.eml/message 3.eml"]
     assert [dict(part.skipped) for part in read if part.skipped] == [{"unknown kind .bin": 1}]
-    assert "forwarded words" in next(part.document.text for part in read if part.document and "Inner" in part.document.title)
+    assert "forwarded words" in next(
+        part.document.text for part in read if part.document and "Inner" in part.document.title
+    )
 
 
 def test_files_in_an_archive_are_read_as_if_in_a_folder(tmp_path: Path) -> None:
@@ -273,9 +279,10 @@ def test_files_in_an_archive_are_read_as_if_in_a_folder(tmp_path: Path) -> None:
 
 
 def test_two_files_of_one_name_in_an_archive_are_both_kept(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as made, pytest.warns(UserWarning, match="Duplicate"):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as made:
         made.writestr("a.md", "first")
-        made.writestr("a.md", "second")
+        with pytest.warns(UserWarning, match="Duplicate"):
+            made.writestr("a.md", "second")
     read = parts(tmp_path / "a.zip")
     assert {part.source for part in read} == {"a.zip", "a.zip/a.md", "a.zip/a.md (2)"}
 
@@ -354,10 +361,17 @@ def test_a_table_of_a_pdf_is_markdown_in_its_place(tmp_path: Path) -> None:
     cells = [["route", "learns", "score"], ["retrieve", "nothing", "0.71"], ["lora", "an adapter", "0.80"]]
     style = getSampleStyleSheet()["Normal"]
     table = Table(cells, colWidths=[120, 120, 120], style=[("GRID", (0, 0), (-1, -1), 1, colors.black)])
-    story = [Paragraph("What came out of the exam is shown in this table.", style), table, Paragraph("After it.", style)]
+    story = [
+        Paragraph("What came out of the exam is shown in this table.", style),
+        table,
+        Paragraph("After it.", style),
+    ]
     SimpleDocTemplate(str(tmp_path / "t.pdf")).build(story)
     text = document(tmp_path / "t.pdf").text
-    assert "| route | learns | score |\n| --- | --- | --- |\n| retrieve | nothing | 0.71 |\n| lora | an adapter | 0.80 |" in text
+    assert (
+        "| route | learns | score |\n| --- | --- | --- |\n| retrieve | nothing | 0.71 |\n| lora | an adapter | 0.80 |"
+        in text
+    )
     assert text.index("What came out") < text.index("| route") < text.index("After it.")
 
 
@@ -374,4 +388,6 @@ def test_boxes_of_a_pdf_are_where_the_words_stand() -> None:
         width, height = page.get_size()
         found = page.get_textpage()
         edges = (box.left / 1000 * width, (1 - box.bottom / 1000) * height - 2)
-        assert "the report" in found.get_text_bounded(*edges, box.right / 1000 * width + 2, (1 - box.top / 1000) * height + 2)
+        assert "the report" in found.get_text_bounded(
+            *edges, box.right / 1000 * width + 2, (1 - box.top / 1000) * height + 2
+        )

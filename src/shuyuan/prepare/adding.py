@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from shuyuan.prepare.sheets import put_sheets, read_sheets
 from shuyuan.prepare.sources import Roots
 from shuyuan.prepare.split import Split
 from shuyuan.prepare.workers import worker_count
+from shuyuan.read.address import fetch, is_address
 from shuyuan.read.apart import Readers
 from shuyuan.read.reading import Part, formats, walk
 
@@ -62,12 +64,14 @@ def add(
     chunk: Chunk | None = None,
     split: Split | None = None,
     pictures: bool = False,
+    allow_network: bool = False,
 ) -> Added:
     """Add files, folders, question files and training data to a workspace, and say what was kept and dropped.
 
     Question and data files are read and checked first, so that a bad row costs no time. `data` may name a
     `dataset_info.json`, of which `datasets` are taken; `replace` fills holes: `{{name}}` becomes `replace["name"]`;
     of each data file at most the first `most` rows are taken. `pictures`: folders' pictures of words are read too.
+    Paths may be addresses of the web (`https://…`), if `allow_network`: they are fetched, and are their own sources.
 
     Each document is stored in one step: after a crash the same command goes on. A file that cannot be read is recorded
     with its fault while the others go on; when nothing at all can be read, it is a `Fixable`. A document's source is
@@ -76,12 +80,19 @@ def add(
     """
     if not paths and not questions and not data:
         raise Fixable("there is nothing to add", "name files or folders, or files with --questions or --data")
-    with locked(workspace.folder / "add.lock", "shuyuan add"):
+    addresses = [str(path) for path in paths if is_address(str(path))]
+    if addresses and not allow_network:
+        raise Fixable(f"{addresses[0]} is on the network, which is not used unasked", "allow it: --allow-network")
+    with (
+        locked(workspace.folder / "add.lock", "shuyuan add"),
+        tempfile.TemporaryDirectory(prefix="shuyuan-") as scratch,
+    ):
         roots = Roots.open(workspace.folder)
         sheets = read_sheets(workspace.material, roots, [Path(path) for path in questions], split or Split())
         visit = _Visit(workspace.material, roots, chunk=chunk or Chunk.model_validate(roots.chunk or {}))
         gathered = data_files(roots, [Path(path) for path in data], datasets, most)
-        visit.find([Path(path) for path in paths], exclude, pictures)
+        visit.find([Path(path) for path in paths if not is_address(str(path))], exclude, pictures)
+        visit.fetch(addresses, Path(scratch))
         rows = put_data(workspace.material, gathered, replace or {}, visit.chunk)
         if paths:
             visit.cut_again(chunk)
@@ -110,6 +121,7 @@ class _Visit:
     forgotten: int = 0
     faults: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    fetch_faults: dict[str, str] = field(default_factory=dict)
     _stored: set[str] = field(default_factory=set)
     _same: set[str] = field(default_factory=set)
 
@@ -134,6 +146,18 @@ class _Visit:
                     source = "/".join((name, *file.relative_to(path).parts))
                     self.wanted[source.encode(errors="replace").decode()] = file
 
+    def fetch(self, addresses: Sequence[str], scratch: Path) -> None:
+        """Fetch pages of the web into files whose source is the address; one that cannot be had is a fault."""
+        for number, address in enumerate(addresses):
+            try:
+                page = fetch(address)
+            except Fixable as error:
+                self.fetch_faults[address] = str(error)
+                continue
+            file = scratch / f"{number}{page.suffix}"
+            file.write_bytes(page.data)
+            self.wanted[address] = file
+
     def _sheets(self) -> set[Path]:
         return {Path(path) for path in (*self.roots.questions.values(), *self.roots.data.values())}
 
@@ -155,15 +179,22 @@ class _Visit:
     def take(self) -> None:
         """Read what is new or changed, one transaction a document, and forget what is gone."""
         known = self.material.files()
+        for address, fault in self.fetch_faults.items():
+            self._keep_part(File(address, "", 0, 0.0), Part(address, fault=fault))
         with Readers(worker_count(len(self.wanted), _FILES_WORTH_A_READER)) as readers:
             for file, parts in readers.read(self._changed(known)):
                 self._store(file, parts)
-        if self.wanted and len(self.faults) == len(self.wanted) + self.inside:
+        if self.faults and len(self.faults) == self.came:
             raise Fixable(
                 "\n  ".join(["none of the files could be read:", *_first_faults(self.faults)]),
                 "put readable files there, or name others",
             )
         self._forget(known)
+
+    @property
+    def came(self) -> int:
+        """How many files there were to read, those inside of others and pages of the web too."""
+        return len(self.wanted) + len(self.fetch_faults) + self.inside
 
     def forget_sheets(self) -> None:
         """Forget documents that were read from what is now known to be a file of questions or training data."""
@@ -227,6 +258,8 @@ class _Visit:
     def _keep_part(self, file: File, part: Part) -> None:
         document = part.document
         self._stored.add(file.source)
+        if is_address(file.source) and file.source in self.wanted:  # people know the address, not where it lies
+            part = replace(part, fault=part.fault.replace(str(self.wanted[file.source]), file.source))
         file = replace(file, fault=part.fault)
         self.material.put_document(file, document, self.chunk.chunk(document) if document else ())
         if part.fault:
@@ -263,9 +296,8 @@ def _summary(material: Material, visit: _Visit, rows: Kept, data: Kept) -> Added
     counts = material.counts()
     skipped = {why: count for why, count in visit.skipped.items() if count}
     dropped = {**skipped, "could not be read": len(visit.faults)} if visit.faults else skipped
-    wanted = len(visit.wanted) + visit.inside
     return Added(
-        files=Kept(wanted + sum(skipped.values()), wanted - len(visit.faults), dropped, "files"),
+        files=Kept(visit.came + sum(skipped.values()), visit.came - len(visit.faults), dropped, "files"),
         rows=rows,
         data=data,
         read=visit.read,

@@ -25,7 +25,9 @@ class Zip(Format):
 
     def read(self, data: bytes, path: Path, source: str) -> None:
         """An archive has no text of its own; one that is broken, has a password or is a bomb is refused as a whole."""
-        open_archive(data, path).close()
+        with open_archive(data, path) as archive:
+            if not archive.namelist():
+                raise Fixable("the archive is empty", "put its content back, or delete it", path)
 
     def unpack(self, data: bytes, path: Path) -> Iterator[tuple[str, bytes | Fixable]]:
         """The files inside, in order of their names. Hidden ones are left out, as in a folder."""
