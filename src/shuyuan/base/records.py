@@ -118,7 +118,10 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A place in a document that supports an answer: `document.text[start:end] == quote`."""
+    """A place in a document that supports an answer: `document.text[start:end] == quote`.
+
+    `supports` holds start and end of the sentences of the answer's text that it speaks for.
+    """
 
     source: str
     start: int
@@ -126,6 +129,7 @@ class Citation:
     quote: str
     page: int | None = None
     passage_id: str = ""
+    supports: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +169,9 @@ class Answer:
     """What an assistant said, where it has it from, and what saying it cost.
 
     `retrieved` lists passage ids, best first, whether or not they are cited. `refused`: the library holds no answer and
-    the assistant says so. `beyond`: the text is not from the library (chat mode says so to the reader). `cut`: the
-    answer ended at its greatest length, not by itself. `seconds` is wall time.
+    the assistant says so. `beyond`: the text is not from the library (chat mode says so to the reader). `unsupported`
+    holds start and end of the sentences of `text` that nothing in the library speaks for (assistants without a library
+    cannot tell). `cut`: the answer ended at its greatest length, not by itself. `seconds` is wall time.
     """
 
     text: str
@@ -179,6 +184,7 @@ class Answer:
     seconds: float = 0.0
     cut: bool = False
     logprobs: tuple[TokenLogprob, ...] = ()
+    unsupported: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

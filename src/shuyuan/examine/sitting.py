@@ -89,8 +89,14 @@ def sit(candidate: Candidate, questions: Sequence[Question], texts: Sequence[Tex
 
 def read_answer(row: Mapping[str, Any]) -> Answer:
     """An `Answer` from its JSON form."""
-    citations = tuple(Citation(**citation) for citation in row["citations"])
-    return Answer(**{**row, "citations": citations, "retrieved": tuple(row["retrieved"])})
+    cited = [{**citation, "supports": _spans(citation.get("supports", ()))} for citation in row["citations"]]
+    citations = tuple(Citation(**citation) for citation in cited)
+    spans = _spans(row.get("unsupported", ()))
+    return Answer(**{**row, "citations": citations, "retrieved": tuple(row["retrieved"]), "unsupported": spans})
+
+
+def _spans(pairs: Sequence[Sequence[int]]) -> tuple[tuple[int, int], ...]:
+    return tuple((start, end) for start, end in pairs)
 
 
 def _keep(rows: list[dict[str, Any]], file: Path, found: dict[tuple[str, str], Any], bar: Bar) -> None:

@@ -79,7 +79,8 @@ def tune(library: Library, material: Material, asked: Sequence[Question]) -> Tun
     assert unseen is not None
     better = seen.low is not None and seen.low > 0 and unseen.difference >= 0
     chosen = best if better else default
-    library.settle(chosen)
+    if chosen != library.fuse:
+        library.settle(chosen, material.passages())
     before, after = (measured(fuse, held_out, lists, relevant) for fuse in (default, chosen))
     return Tuned(best, chosen, seen, unseen, before, after, left_out)
 

@@ -19,7 +19,7 @@ from shuyuan.read.language import language
 from shuyuan.recall.centring import Centres
 from shuyuan.recall.embedding import Embeds, embed_passages
 from shuyuan.recall.fuse import Fuse
-from shuyuan.recall.threshold import calibrate
+from shuyuan.recall.threshold import LOOKED_AT, calibrate, nearness
 from shuyuan.store.contract import Index, Scored, Store, Vectors, content_hash, normal
 
 VERSION = 2
@@ -52,8 +52,8 @@ class State:
 
     `documents`: id → fingerprint of its passages. `unfinished`: documents that a killed build may have left half done.
     `languages`: how many passages there are in each. `centres`: what is taken off vectors (`Centres.plain`).
-    `thresholds`: language → the cosine below which a question is off this library's topics. `fuse`: the settings that
-    `shuyuan tune search` chose for this library, if it did.
+    `thresholds`: language → the nearness below which a question is off this library's topics. `fuse`: the settings
+    that `shuyuan tune search` chose for this library, if it did.
     """
 
     embedder: str = ""
@@ -183,12 +183,14 @@ class Library:
         passages = self._index.passages(sorted(ids))
         return frozenset(p.id for p in passages if language(p.text) not in (spoken, "und"))
 
-    def settle(self, fuse: Fuse) -> None:
-        """Keep settings that were found to be better for this library; from now on it searches with them."""
+    def settle(self, fuse: Fuse, passages: Sequence[Passage]) -> None:
+        """Search with these settings from now on, they were found to be better here; what is near is learned anew."""
         with locked(self.folder / "lock", "tuning the search"):
-            self.state = replace(state_of(self.folder), fuse={} if fuse == Fuse() else fuse.model_dump())
+            self.fuse = fuse
+            kept = {} if fuse == Fuse() else fuse.model_dump()
+            thresholds = calibrate(self._near, passages)
+            self.state = replace(state_of(self.folder), fuse=kept, thresholds=thresholds)
             write_json(self.folder / _FILE, asdict(self.state))
-        self.fuse = fuse
 
     def count(self) -> int:
         """How many passages there are."""
@@ -217,7 +219,7 @@ class Library:
         self._index.optimise()
         languages = Counter(language(passage.text) for passage in passages)
         self.state = replace(self.state, languages=dict(sorted(languages.items())))
-        self._note(wanted, thresholds=calibrate(self._nearest, passages))
+        self._note(wanted, thresholds=calibrate(self._near, passages))
         say(f"library: {len(passages):,} passages of {len(wanted):,} documents, {len(changed):,} new or changed")
 
     def _note(
@@ -235,9 +237,14 @@ class Library:
         )
         write_json(self.folder / _FILE, asdict(self.state))
 
-    def _nearest(self, texts: Sequence[str]) -> list[float]:
-        """For each text, the cosine of the passage nearest to it."""
-        return [self._index.dense(vector, 1)[0][1] for vector in self._embed(texts)]
+    def nearness(self, text: str, hits: Sequence[Hit]) -> float:
+        """How near what was found for a text is to it: the larger, the likelier that it holds an answer."""
+        cosine = max((hit.cosine for hit in hits if hit.cosine is not None), default=-1.0)
+        return nearness(text, cosine, [hit.passage for hit in hits])
+
+    def _near(self, texts: Sequence[str]) -> list[float]:
+        found = self.search_all(texts, LOOKED_AT)
+        return [self.nearness(text, hits) for text, hits in zip(texts, found, strict=True)]
 
     def _embed(self, questions: Sequence[str]) -> Vectors:
         texts = [normal(question) for question in questions]
