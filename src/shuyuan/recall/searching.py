@@ -52,8 +52,8 @@ class State:
 
     `documents`: id → fingerprint of its passages. `unfinished`: documents that a killed build may have left half done.
     `languages`: how many passages there are in each. `centres`: what is taken off vectors (`Centres.plain`).
-    `thresholds`: language → the nearness below which a question is off this library's topics. `fuse`: the settings that
-    `shuyuan tune search` chose for this library, if it did.
+    `thresholds`: language → the nearness below which a question is off this library's topics. `fuse`: the settings
+    that `shuyuan tune search` chose for this library, if it did.
     """
 
     embedder: str = ""
@@ -183,12 +183,14 @@ class Library:
         passages = self._index.passages(sorted(ids))
         return frozenset(p.id for p in passages if language(p.text) not in (spoken, "und"))
 
-    def settle(self, fuse: Fuse) -> None:
-        """Keep settings that were found to be better for this library; from now on it searches with them."""
+    def settle(self, fuse: Fuse, passages: Sequence[Passage]) -> None:
+        """Search with these settings from now on, they were found to be better here; what is near is learned anew."""
         with locked(self.folder / "lock", "tuning the search"):
-            self.state = replace(state_of(self.folder), fuse={} if fuse == Fuse() else fuse.model_dump())
+            self.fuse = fuse
+            kept = {} if fuse == Fuse() else fuse.model_dump()
+            thresholds = calibrate(self._near, passages)
+            self.state = replace(state_of(self.folder), fuse=kept, thresholds=thresholds)
             write_json(self.folder / _FILE, asdict(self.state))
-        self.fuse = fuse
 
     def count(self) -> int:
         """How many passages there are."""
