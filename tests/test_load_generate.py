@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, Qwen3Con
 from shuyuan.base.errors import Fixable
 from shuyuan.base.records import GREEDY, Answer, Decoding, Message, ask
 from shuyuan.load import batching, engines, prefixes
+from shuyuan.load.anatomy import unlike
 from shuyuan.load.answering import ModelAssistant
 from shuyuan.load.batching import Ask, Batcher, batcher_of
 from shuyuan.load.choosing import drawn, likely
@@ -152,6 +153,21 @@ def test_a_network_that_looks_alike_and_computes_otherwise_is_found_out(capsys: 
     assert isinstance(engine_of(net, "odd", TRIED), Generic)
     assert "logits would be" in capsys.readouterr().err
     assert distance(Forward(tiny_net("llama"), True), tiny_net("llama"), TRIED) < 1e-5
+
+
+def test_what_a_short_trial_would_not_show_is_seen_in_the_configuration() -> None:
+    assert unlike(tiny_net("llama")) == ""
+    for changed in (
+        {"sliding_window": 64},
+        {"layer_types": ["full_attention", "sliding_attention"]},
+        {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}},
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}},
+        {"hidden_act": "gelu"},
+    ):
+        net = tiny_net("llama")
+        for name, value in changed.items():
+            setattr(net.config, name, value)
+        assert unlike(net), changed
 
 
 def test_adapters_share_the_packed_base_and_change_the_logits_as_they_should() -> None:
