@@ -25,6 +25,7 @@ from shuyuan.examine.results import BASE, Exam, read_exam, write_scores
 from shuyuan.examine.scoring import score
 from shuyuan.examine.sitting import DECODING, Candidate, Cost, sit
 from shuyuan.prepare.leak import check_leaks
+from shuyuan.recall.leaks import refuse_leaks
 from shuyuan.teach.teaching import open_assistant, stale
 
 VERSION = "1"  # of the exam's rules: what is asked, how it is marked and decided
@@ -52,6 +53,7 @@ def exam(
     `exams/<name>` (default `exam`) then holds paper, answers, scores and report. Raises Fixable for an unknown
     assistant, a workspace without questions, and questions that leaked into the lessons.
     """
+    refuse_leaks(workspace, workspace.material.examples())
     names = list(dict.fromkeys(assistants)) or [BASE, *workspace.runs()]
     candidates = [candidate(workspace, each) for each in names]
     sat = chosen_papers(workspace, papers, k=k, general=general, seed=seed)
