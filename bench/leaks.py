@@ -1,6 +1,6 @@
 """The leak check on planted leaks: how many are caught, and how many honest lessons of the handbook are taken for one.
 
-52 exam questions of the handbook (26 in each language; bench/leaks.jsonl) are planted, one at a time, among its 544
+52 exam questions of the handbook (26 in each language; bench/leaks.jsonl) are planted, one at a time, among its own
 lessons: word for word, in other width or traditional characters, inside a longer message, paraphrased with nearly the
 same words (written by the authors), and translated into the other language. The handbook's own lessons are honest:
 other wordings of the facts that the exam asks, in both languages. They are looked at twice, as they are (facts named)

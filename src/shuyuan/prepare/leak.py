@@ -27,7 +27,7 @@ _ROWS = 4
 _HAN_RANGES = ((0x3400, 0x4DC0), (0x4E00, 0xA000), (0xF900, 0xFB00))
 _HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
 _UNIT = re.compile(r"[^\s\u2e80-\u9fff\uac00-\ud7af\U00020000-\U000323af]+|\S")
-_ASKED = re.compile(r"[^。！？!?；;\n]+[？?]")
+_ASKED = re.compile(r"(?:[^。！？!?；;\n.]|\.(?!\s))+[？?]")
 _SENTENCE_END = re.compile(r"[。！？!?；;\n]+|\.\s")
 
 
@@ -81,7 +81,8 @@ def refuse(hits: Sequence[Hit], asked: int) -> None:
     leaked = len({hit.question.id for hit in hits})
     raise Fixable(
         "\n  ".join([f"{leaked} of {asked} exam questions stand in the lessons:", *shown, *more]),
-        "word each pair differently, or put both rows on one side (column 'use': learn or exam)",
+        "word each pair differently, or put both rows on one side (column 'use': learn or exam); where a lesson is "
+        "meant to teach what the exam asks, give both rows the same 'fact'",
         hits[0].question.place,
     )
 
