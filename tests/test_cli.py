@@ -47,7 +47,7 @@ def test_no_words_show_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
         "doctor",
     }
     for command in COMMANDS:
-        assert f"\n  {command} " in out
+        assert f"\n  {spoken(command)} " in out
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -233,7 +233,7 @@ def test_planted_leaks_in_the_handbook_are_caught_in_both_directions(tmp_path: P
     assert read_json(tmp_path / "school" / "cache" / "leaks.json")  # and is not looked at again
     planted = {
         "copy": "磁盘快满了，扔掉哪个子文件夹不会丢工作？",
-        "paraphrase": "What is the name of the multilingual model that produces the search vectors?",
+        "paraphrase": "After how many steps each time is a training run's state stored as a checkpoint?",
         "to Chinese": "请说出返回 Workspace 的包级函数。",
         "to English": "When the records are damaged, what in the workspace has to be restored from the backup?",
     }
