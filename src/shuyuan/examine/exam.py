@@ -24,6 +24,7 @@ from shuyuan.examine.relevance import relevant_passages
 from shuyuan.examine.results import BASE, Exam, write_sitting
 from shuyuan.examine.sitting import Asking, Candidate, Cost, sit
 from shuyuan.prepare.leak import check_leaks
+from shuyuan.recall.leaks import refuse_leaks
 from shuyuan.teach.teaching import open_assistant, stale
 
 DEFAULT = ("knowledge", "unanswerable", "forgetting")  # what is sat when no paper is named
@@ -50,6 +51,7 @@ def exam(
     `exams/<name>` (default `exam`) then holds paper, answers, scores and report. Raises Fixable for an unknown
     assistant, a workspace without questions, and questions that leaked into the lessons.
     """
+    refuse_leaks(workspace, workspace.material.examples())
     names = list(dict.fromkeys(assistants)) or [BASE, *workspace.runs()]
     candidates = [candidate(workspace, each) for each in names]
     sat = chosen_papers(workspace, papers, k=k, general=general, seed=seed)

@@ -122,8 +122,7 @@ class _Corpus:
         common = sum(words in text for text in self._texts.values())
         if item.made == "cloze" and common > max(FEW_PASSAGES, COMMON * len(self._texts)):
             return "the answer is a common word"
-        stem = units(item.stem)
-        if item.made in ("cloze", "definition", "heading") and self._twin(stem, item):
+        if item.made in ("cloze", "definition", "heading") and self._twin(item):
             return "another sentence says the same"
         asked = item.text if item.made not in ("cloze", "heading") else item.stem
         if item.kind != "cross-language" and not own & set(finds(asked, FOUND_IN)):
@@ -134,13 +133,14 @@ class _Corpus:
         """The passages in which the answer's place stands."""
         return {p.id for p in self._by_source[item.document.source] if p.start <= item.start and item.end <= p.end}
 
-    def _twin(self, stem: Sequence[str], item: Item) -> bool:
-        """Whether the stem's words, but for the blank, stand in a second place."""
-        if not stem:
-            return True
-        halves = [part for part in (stem[: len(stem) // 2], stem[len(stem) // 2 :]) if part]
-        longest = f" {' '.join(max(halves, key=lambda half: len(' '.join(half))))} "
-        return sum(text.count(longest) for text in self._texts.values()) > len(self.holders(item))
+    def _twin(self, item: Item) -> bool:
+        """Whether the stem, or its longer part beside the blank, stands in a second place."""
+        parts = [item.stem]
+        if item.made == "cloze" and item.span:
+            parts = [item.evidence[: item.span.start], item.evidence[item.span.end :]]
+        longest = max((" ".join(units(plain(part))) for part in parts), key=len)
+        places = sum(text.count(f" {longest} ") for text in self._texts.values())
+        return not longest or places > len(self.holders(item))
 
 
 def gives_away(text: str, answers: Sequence[str]) -> bool:
