@@ -1,6 +1,7 @@
 """The statistics: golden numbers, and what they promise shown on simulated assistants."""
 
 import importlib
+import math
 from types import ModuleType
 
 import numpy as np
@@ -105,9 +106,9 @@ def test_what_can_be_seen_is_said_before() -> None:
 def test_a_share_gets_wilsons_interval_for_what_its_items_are_worth() -> None:
     right = np.array([[1.0] * 7 + [0.0] * 3])
     (found,) = intervals(right, own(10))
-    assert (found.low, found.high) == pytest.approx(wilson(0.7 * 9, 9, student(9)))
+    assert (found.low, found.high) == pytest.approx(wilson(7, 10))
     (repeated,) = intervals(np.repeat(right, 5, axis=1), np.repeat(own(10), 5).tolist())
-    assert (repeated.low, repeated.high) == pytest.approx((found.low, found.high))
+    assert (repeated.low, repeated.high) == pytest.approx(wilson(0.7 * 9, 9, student(9)))
     assert repeated.n == 50
     (even,) = intervals(np.array([[0.5] * 8]), own(8))
     assert even.low is not None
@@ -143,8 +144,15 @@ def test_pooled_scores_are_paired_too() -> None:
     assert found.low is not None
     assert found.high is not None
     assert found.low < found.value == counts[:, 0].sum() / counts[:, 1].sum() < found.high
-    by_ratio = ratio(counts[:, 0], counts[:, 1])
-    assert (found.value, found.low, found.high, found.n) == (by_ratio.value, by_ratio.low, by_ratio.high, by_ratio.n)
+    amount = ratio(counts[:, 0], counts[:, 1])
+    assert amount.low is not None
+    assert amount.high is not None
+    assert (amount.value, amount.n) == (found.value, 60)
+    assert math.sqrt(amount.low * amount.high) == pytest.approx(found.value), "a log scale: the value is in the middle"
+    change = ratio(counts[:, 0] - 2, counts[:, 1])
+    assert change.low is not None
+    assert change.low < change.value
+    assert ratio(np.zeros(4), np.ones(4)).high == 0
     gap = compare_pooled(("better", better), ("plain", counts), formula, own(60))
     assert gap is not None
     assert gap.low is not None

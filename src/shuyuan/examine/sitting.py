@@ -152,11 +152,21 @@ def kept(rows: Iterable[Row], key: str, questions: Sequence[Question], texts: Se
 
 def read_answer(row: Mapping[str, Any]) -> Answer:
     """An `Answer` from its JSON form."""
-    citations = tuple(Citation(**citation) for citation in row["citations"])
-    logprobs = tuple(
-        TokenLogprob(told["token"], told["logprob"], tuple(map(tuple, told["top"]))) for told in row.get("logprobs", ())
-    )
-    return Answer(**{**row, "citations": citations, "retrieved": tuple(row["retrieved"]), "logprobs": logprobs})
+    cited = [{**citation, "supports": _spans(citation.get("supports", ()))} for citation in row["citations"]]
+    read = {
+        "citations": tuple(Citation(**citation) for citation in cited),
+        "retrieved": tuple(row["retrieved"]),
+        "unsupported": _spans(row.get("unsupported", ())),
+        "logprobs": tuple(
+            TokenLogprob(told["token"], told["logprob"], tuple(map(tuple, told["top"])))
+            for told in row.get("logprobs", ())
+        ),
+    }
+    return Answer(**{**row, **read})
+
+
+def _spans(pairs: Sequence[Sequence[int]]) -> tuple[tuple[int, int], ...]:
+    return tuple((start, end) for start, end in pairs)
 
 
 def nats_key(assistant: str, text: Text) -> str:
