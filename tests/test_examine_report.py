@@ -210,6 +210,9 @@ def test_further_papers_are_drawn(workspace: Workspace) -> None:
     assert "stereotype" in tables["fairness"]["heads"]
     outline = Outline(html(found))
     assert outline.open == []
+    assert commands(found)[-1].endswith("--papers knowledge,calibration,fairness,format,robustness"), (
+        "what is needed to sit it again"
+    )
 
 
 def test_a_bin_says_how_sure_and_how_often_right() -> None:

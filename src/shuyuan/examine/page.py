@@ -55,7 +55,7 @@ def key_figures(exam: Exam) -> list[tuple[str, str]]:
     nearest = next(iter(exam.verdict.comparisons), None)
     if nearest and nearest.detectable:
         found.append((percent(nearest.detectable), "k_detectable"))
-    return [*found, ("0", "k_leaks")]
+    return [*found, (f"{about['leaks']:,}", "k_leaks")]
 
 
 def languages(exam: Exam) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.resources import files
 from typing import Any
@@ -15,6 +16,8 @@ from shuyuan.base.files import write_whole
 from shuyuan.base.guards import Guards
 from shuyuan.base.shelf import choices, choose
 from shuyuan.examine import drawings, page
+from shuyuan.examine.ledger import ledger, tally
+from shuyuan.examine.papers import USUAL
 from shuyuan.examine.results import BASE, Exam
 from shuyuan.examine.tables import columns, markdown_table, percent, recall_k, verdict_lines, verdict_words
 from shuyuan.examine.words import Language, Speech, plain
@@ -66,13 +69,19 @@ def html(exam: Exam, language: Language = "both") -> str:
 def markdown(exam: Exam, language: str = "en") -> str:
     """The verdict, the table, how the paper was made and how to repeat it, in Markdown."""
     say = partial(plain, language=language)
-    heads = ("r_run", "r_seed", "r_tokens", "r_minutes", "r_memory", "r_mark")
-    rows = [[say(head) for head in heads], ["---", *["---:"] * 4, "---"], *page.runs(exam)]
+    runs = [
+        [say(head) for head in ("r_run", "r_seed", "r_tokens", "r_minutes", "r_memory", "r_mark")],
+        *page.runs(exam),
+    ]
+    facts = tally(ledger(exam))
+    known = [["", *next(iter(facts.values()), ())], *([name, *map(str, row.values())] for name, row in facts.items())]
     return "\n".join(
         [
             f"# {say('title', name=exam.name)}\n",
             " ".join(verdict_lines(exam, language)) + "\n",
             markdown_table(exam, language) + "\n",
+            *([f"## {say('ledger')}\n", _rows(known)] if facts else []),
+            *(_further(each) for each in page.further(exam)),
             f"## {say('made')}\n",
             *(f"- {say(key, **values)}" for key, values in _made(exam)),
             f"\n## {say('limits')}\n",
@@ -82,12 +91,22 @@ def markdown(exam: Exam, language: str = "en") -> str:
             *commands(exam),
             "```\n",
             *(say(key, **values) + "\n" for key, values in _repeat(exam)),
-            *("| " + " | ".join(row) + " |" for row in rows if len(rows) > 2),
-            "",
+            *([_rows(runs)] if len(runs) > 1 else []),
             *(f"- `{signature}`" for signature in _signatures(exam)),
             "",
         ]
     )
+
+
+def _rows(rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table whose first row is its head, and whose first column alone stands at the left."""
+    lines = [rows[0], ["---", *["---:"] * (len(rows[0]) - 1)], *rows[1:]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def _further(table: Mapping[str, Any]) -> str:
+    rows = [[row["name"], *(f"{cell.text} ({cell.interval})" for cell in row["cells"])] for row in table["rows"]]
+    return f"## {table['paper']}\n\n" + _rows([["", *table["heads"]], *rows]).replace(" ()", "")
 
 
 def commands(exam: Exam) -> list[str]:
@@ -103,6 +122,8 @@ def commands(exam: Exam) -> list[str]:
         "--k": recall_k(exam),
         "--seed": exam.seed,
     }
+    if tuple(papers) != USUAL:
+        flags |= {"--papers": ",".join(papers)}
     if exam.settings.get("temperature"):
         flags |= {"--samples": exam.settings["samples"], "--temperature": exam.settings["temperature"]}
     sit = " ".join(["shuyuan exam", names, *(f"{flag} {value}" for flag, value in flags.items())])
@@ -144,8 +165,10 @@ def _flags(given: Mapping[str, Any]) -> list[str]:
 def _made(exam: Exam) -> list[tuple[str, dict[str, Any]]]:
     counts = dict(exam.facts_about)
     nearest = next(iter(exam.verdict.comparisons), None)
-    keys = ["made_questions", "made_leaks", "made_material", *(["made_general"] if exam.general else [])]
-    found = [(key, counts) for key in keys]
+    makers = Counter(question.made for question in exam.questions if question.made)
+    counts["makers"] = ", ".join(f"{count} {maker}" for maker, count in makers.most_common())
+    keys = ["made_questions", *(["made_by"] if makers else []), "made_leaks", "made_material"]
+    found = [(key, counts) for key in [*keys, *(["made_general"] if exam.general else [])]]
     if nearest and nearest.detectable:
         found.append(("made_power", {"facts": nearest.clusters, "points": percent(nearest.detectable)}))
     return [*found, ("made_marking", {})]
