@@ -23,7 +23,12 @@ class Site(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:  # noqa: N802
         self.server.asked.append(self.path)  # type: ignore[attr-defined]
-        to = {"/moved": "/page", "/loop": "/loop", "/inside": "http://169.254.169.254/latest", "/file": "file:///etc/passwd"}
+        to = {
+            "/moved": "/page",
+            "/loop": "/loop",
+            "/inside": "http://169.254.169.254/latest",
+            "/file": "file:///etc/passwd",
+        }
         if self.path in to:
             self.send_response(302)
             self.send_header("Location", to[self.path])

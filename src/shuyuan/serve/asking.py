@@ -15,6 +15,7 @@ from shuyuan.base.records import Answer, Assistant, Decoding, Message
 from shuyuan.base.settings import Settings
 from shuyuan.base.workspace import Workspace
 from shuyuan.serve.access import Door, Visitor
+from shuyuan.serve.limits import Body
 from shuyuan.serve.refusals import Refused
 from shuyuan.serve.speaking import while_there
 from shuyuan.serve.sse import Event, begun, stream
@@ -34,14 +35,14 @@ class Asking(Settings):
         return router
 
 
-class Turn(BaseModel):
+class Turn(Body):
     """One earlier message of the conversation."""
 
     role: Literal["system", "user", "assistant"]
     content: str = Field(max_length=MOST_CHARACTERS)
 
 
-class Question(BaseModel):
+class Question(Body):
     """What is asked, of whom, and how the answer is to be written."""
 
     question: str = Field(min_length=1, max_length=MOST_CHARACTERS, pattern=r"\S")
@@ -86,7 +87,7 @@ class AnswerBody(BaseModel):
     seconds: float
 
 
-class SearchOrder(BaseModel):
+class SearchOrder(Body):
     """What to look for in the library of an assistant."""
 
     text: str = Field(min_length=1, max_length=10_000, pattern=r"\S")
@@ -117,7 +118,7 @@ class Found(BaseModel):
     thresholds: dict[str, float]
 
 
-class TokenOrder(BaseModel):
+class TokenOrder(Body):
     """A text to be cut into tokens."""
 
     text: str = Field(max_length=MOST_CHARACTERS)
@@ -144,7 +145,7 @@ class Tokens(BaseModel):
 
 @router.post(
     "/ask",
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "model": AnswerBody}},
+    responses={200: {"content": {"text/event-stream": {"schema": {}}}, "model": AnswerBody}},
     response_model=AnswerBody,
 )
 async def ask(request: Request, visitor: Asker, workspace: str, question: Question) -> Any:

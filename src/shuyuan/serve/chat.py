@@ -109,7 +109,7 @@ class _Asked:
 @router.post(
     "/chat/completions",
     response_model=Completion,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    responses={200: {"content": {"text/event-stream": {"schema": {}}}}},
 )
 async def chat_completions(request: Request, visitor: Asker, wanted: ChatRequest) -> Any:
     """Answer a conversation."""

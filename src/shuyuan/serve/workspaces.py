@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from shuyuan.base.settings import Settings
 from shuyuan.base.workspace import Choices, Workspace, finished
 from shuyuan.serve.access import Door, Visitor
+from shuyuan.serve.limits import Body
 from shuyuan.serve.work import plain
 from shuyuan.teach.teaching import BARE, default_assistant, stale
 
@@ -59,7 +60,7 @@ class Whole(Brief):
     taught: list[Taught]
 
 
-class NewWorkspace(BaseModel):
+class NewWorkspace(Body):
     """What a new workspace is built on."""
 
     name: str = Field(min_length=1, max_length=100)
