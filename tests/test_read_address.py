@@ -21,7 +21,7 @@ PAGE = "<html><body><main><h1>书院指南</h1><p>借期三十天。</p></main><
 class Site(BaseHTTPRequestHandler):
     """A small site with good pages, redirects and traps."""
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         self.server.asked.append(self.path)  # type: ignore[attr-defined]
         to = {
             "/moved": "/page",
