@@ -123,15 +123,7 @@ def _asked(address: str, allowed: Callable[[str], bool]) -> tuple[http.client.HT
             address,
         )
     connection = _Pinned(name, port, min(found), parts.scheme == "https")
-    path = urlunsplit(
-        (
-            "",
-            "",
-            quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._"),
-            quote(parts.query, safe="%/?:@!$&'()*+,;=~-._"),
-            "",
-        )
-    )
+    path = urlunsplit(("", "", quote(parts.path or "/", safe=_KEPT), quote(parts.query, safe=f"?{_KEPT}"), ""))
     headers = {
         "User-Agent": "shuyuan",
         "Accept": "text/html,application/xhtml+xml,*/*;q=0.5",
