@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from shuyuan.base.files import append_jsonl, fingerprint, read_jsonl
 from shuyuan.base.progress import Bar, say
-from shuyuan.base.records import Answer, Assistant, Citation, Question, ask
+from shuyuan.base.records import Answer, Assistant, Citation, Question, TokenLogprob, ask
 from shuyuan.examine.papers import Text
 
 DECODING = "greedy"  # what `Assistant.answer` promises; part of the key under which an answer is kept
@@ -91,8 +91,9 @@ def read_answer(row: Mapping[str, Any]) -> Answer:
     """An `Answer` from its JSON form."""
     cited = [{**citation, "supports": _spans(citation.get("supports", ()))} for citation in row["citations"]]
     citations = tuple(Citation(**citation) for citation in cited)
-    spans = _spans(row.get("unsupported", ()))
-    return Answer(**{**row, "citations": citations, "retrieved": tuple(row["retrieved"]), "unsupported": spans})
+    told = [TokenLogprob(**{**each, "top": tuple(map(tuple, each["top"]))}) for each in row.get("logprobs", ())]
+    lists = {"citations": citations, "retrieved": tuple(row["retrieved"]), "logprobs": tuple(told)}
+    return Answer(**{**row, **lists, "unsupported": _spans(row.get("unsupported", ()))})
 
 
 def _spans(pairs: Sequence[Sequence[int]]) -> tuple[tuple[int, int], ...]:

@@ -21,12 +21,13 @@ class Together:
     """Queries of many rows, spread over all S slots in use with t places each, L keys long.
 
     `rows_Q` are their numbers among the step's queries, `spread_Q` theirs among the S · t places; `bias_StL` is −∞
-    where a query does not look.
+    where a query does not look. `plain`: every place has a query, in the order of the step's.
     """
 
     rows_Q: Tensor
     spread_Q: Tensor
     bias_StL: Tensor
+    plain: bool
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ def _together(  # noqa: PLR0917  (what `looks_of` was given and worked out)
     hidden_StL = torch.arange(longest) > lasts_St[:, :, None]
     bias_StL = torch.zeros(hidden_StL.shape, dtype=like.dtype).masked_fill_(hidden_StL, float("-inf"))
     rows_Q, spread_Q = torch.tensor([rows, spread], device=like.device)
-    return Together(rows_Q, spread_Q, bias_StL.to(like.device))
+    plain = rows == spread == list(range(slots * most)) and sum(counts) == slots * most
+    return Together(rows_Q, spread_Q, bias_StL.to(like.device), plain)
 
 
 def _blocks(slot: int, row: int, count: int, end: int) -> list[Alone]:
@@ -122,6 +124,8 @@ def mixed(looks: Sequence[Look], layer: int, query_THD: Tensor) -> Tensor:
     out_THD = torch.empty_like(query_THD)
     for look in looks:
         keys, values = look.table.keys[layer], look.table.values[layer]
+        if look.together and look.together.plain:
+            return _mixed_spread(look.together, keys, values, query_THD).flatten(1)
         if look.together:
             rows = look.together.rows_Q
             out_THD[rows] = _mixed_together(look.together, keys, values, query_THD[rows])
@@ -132,17 +136,21 @@ def mixed(looks: Sequence[Look], layer: int, query_THD: Tensor) -> Tensor:
 
 
 def _mixed_together(look: Together, keys: Tensor, values: Tensor, query_QHD: Tensor) -> Tensor:
+    spread = query_QHD.new_zeros(look.bias_StL.shape[0] * look.bias_StL.shape[1], *query_QHD.shape[1:])
+    spread[look.spread_Q] = query_QHD
+    return _mixed_spread(look, keys, values, spread)[look.spread_Q]
+
+
+def _mixed_spread(look: Together, keys: Tensor, values: Tensor, spread: Tensor) -> Tensor:
     # R query heads share a key head: they are rows of one product
     slots, places, longest = look.bias_StL.shape
     groups, width = keys.shape[1], keys.shape[2]
-    spread = query_QHD.new_zeros(slots * places, *query_QHD.shape[1:])
-    spread[look.spread_Q] = query_QHD
     rows = spread.view(slots, places, groups, -1, width).permute(0, 2, 3, 1, 4).reshape(slots * groups, -1, width)
     scores = torch.bmm(rows, keys[:slots, :, :, :longest].flatten(0, 1))
     scores.view(slots, -1, places, longest).add_(look.bias_StL[:, None])
     found = torch.bmm(torch.softmax(scores, -1), values[:slots, :, :longest].flatten(0, 1))
     back = found.view(slots, groups, -1, places, width).permute(0, 3, 1, 2, 4)
-    return back.reshape(slots * places, -1, width)[look.spread_Q]
+    return back.reshape(slots * places, -1, width)
 
 
 def _mixed_alone(look: Alone, keys: Tensor, values: Tensor, query_THD: Tensor) -> Tensor:

@@ -53,7 +53,11 @@ class Generic:
         self._places.append(place)
         return place
 
-    def close(self, place: _Place) -> None:
+    def begin(self, place: _Place, tokens: Sequence[int], others: Sequence[tuple[Sequence[int], _Place]]) -> bool:
+        """Nothing is taken over: rows of one batch are read together."""
+        return False
+
+    def close(self, place: _Place, tokens: Sequence[int]) -> None:
         """Forget a row; the batch it was in goes on without it."""
         self._places.remove(place)
         wave = place.wave

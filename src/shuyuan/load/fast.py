@@ -18,6 +18,7 @@ from torch.nn import functional
 from shuyuan.load.anatomy import Block, blocks_of
 from shuyuan.load.attention import Look, looks_of, mixed, write
 from shuyuan.load.engines import Feed
+from shuyuan.load.prefixes import Prefixes
 from shuyuan.load.slots import Cache, Place, Shape
 
 
@@ -45,6 +46,7 @@ class Forward:
         weight = self.parts.embedding_VD
         shape = Shape(len(self.parts.blocks), self.parts.groups, self.parts.width, weight.dtype, weight.device)
         self.cache = Cache(shape)
+        self._prefixes = Prefixes(self.cache)
         self._turns = (weight[:0], weight[:0])
 
     def fits(self, tokens: int) -> bool:
@@ -55,8 +57,13 @@ class Forward:
         """Where a row of at most so many tokens will lie."""
         return self.cache.open(tokens)
 
-    def close(self, place: Place) -> None:
-        """Forget a row."""
+    def begin(self, place: Place, tokens: Sequence[int], others: Sequence[tuple[Sequence[int], Place]]) -> bool:
+        """See `Engine`."""
+        return self._prefixes.begin(place, tokens, others)
+
+    def close(self, place: Place, tokens: Sequence[int]) -> None:
+        """See `Engine`."""
+        self._prefixes.keep(place, tokens)
         self.cache.close(place)
 
     @torch.inference_mode()

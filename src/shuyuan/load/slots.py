@@ -114,6 +114,21 @@ class Cache:
         if not place.table.places:
             del self._tables[place.table.size]
 
+    def keep(self, place: Place) -> Place:
+        """A copy of what a row has read, in a table of its own just as large. It is let go of by forgetting it."""
+        kept = Table(place.length, self.shape).add()
+        take(place, kept, place.length)
+        return kept
+
+
+def take(source: Place, place: Place, length: int) -> None:
+    """Let a row have the first `length` tokens that another one has read."""
+    for layer in range(len(place.table.keys)):
+        keys, values = source.table.keys[layer], source.table.values[layer]
+        place.table.keys[layer][place.slot, :, :, :length] = keys[source.slot, :, :, :length]
+        place.table.values[layer][place.slot, :, :length] = values[source.slot, :, :length]
+    place.length = length
+
 
 def free_bytes(device: torch.device) -> int:
     """Memory that nobody uses now, on the processor's or the GPU's side."""

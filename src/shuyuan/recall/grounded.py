@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from shuyuan.base.records import GREEDY, Answer, Assistant, Conversation, Decoding, Message, Passage
 from shuyuan.read.language import language
 from shuyuan.recall.asking import queries
-from shuyuan.recall.citing import key_terms, sentences, support
+from shuyuan.recall.citing import sentences, support
 from shuyuan.recall.ground import BEYOND, REFUSAL, Ground, cleaned, holds_none, spoken
 from shuyuan.recall.searching import Hit, Library
 
 LEAST_FOUND = 10  # passages that are listed as found, whether or not they are shown
+AT_ONCE = 2  # passages that the model reads at a time
 _TURNS = 6  # earlier messages the model sees; what they cited is never taken up again
 
 
@@ -26,12 +27,6 @@ class _Found:
     retrieved: tuple[str, ...]
     passages: tuple[Passage, ...]
     seconds: float
-
-    def best(self) -> _Found:
-        """The passage that holds most of the question's key terms, alone; none where there is only one anyway."""
-        asked = key_terms(self.question)
-        ranked = sorted(self.passages, key=lambda passage: -len(asked & key_terms(passage.searchable)))
-        return replace(self, passages=tuple(ranked[:1] if len(ranked) > 1 else ()))
 
 
 class GroundedAssistant:
@@ -64,14 +59,15 @@ class GroundedAssistant:
     def answer(self, conversations: Sequence[Conversation], decoding: Decoding = GREEDY) -> list[Answer]:
         """Answer each conversation from the passages found for its last message.
 
-        Citations are exact spans of the documents; sentences that nothing speaks for are marked. What the passages do
-        not hold is asked once more over the best of them alone, which distracts a small model less. Refused (mode
+        Citations are exact spans of the documents; sentences that nothing speaks for are marked. The passages are read
+        two at a time, best first, until what is said has support: more at once distract a small model. Refused (mode
         query) or answered from the model alone and marked `beyond` (mode chat) when nothing near enough was found, when
         the model says that the passages hold no answer, or when they hold nothing of what it answers.
         """
         found = self._look_up(conversations)
         answers = [self._refused(one) for one in found]
-        for shown in (found, [one.best() for one in found]):
+        for start in range(0, self.ground.passages, AT_ONCE):
+            shown = [replace(one, passages=one.passages[start : start + AT_ONCE]) for one in found]
             rows = [row for row, one in enumerate(shown) if one.passages and answers[row].refused]
             asked = [self._with_passages(conversations[row], shown[row]) for row in rows]
             for row, said in zip(rows, self._inner.answer(asked, decoding), strict=True):
@@ -111,23 +107,11 @@ class GroundedAssistant:
 
     def _checked(self, found: _Found, said: Answer, before: Answer) -> Answer:
         """What was said with its citations, or the refusal `before` where the passages do not hold it."""
-        cost = {
-            "prompt_tokens": before.prompt_tokens + said.prompt_tokens,
-            "answer_tokens": before.answer_tokens + said.answer_tokens,
-            "seconds": before.seconds + said.seconds,
-        }
         text = cleaned(said.text)
         proof = support(found.question, text, found.passages, self.ground.support)
         if holds_none(text) or not proof.citations:
-            return replace(before, **cost)
-        return replace(
-            said,
-            text=text,
-            citations=proof.citations,
-            unsupported=proof.unsupported,
-            retrieved=before.retrieved,
-            **cost,
-        )
+            return _after(before, replace(said, text=before.text, logprobs=(), refused=True, cut=False))
+        return _after(before, replace(said, text=text, citations=proof.citations, unsupported=proof.unsupported))
 
     def _go_beyond(
         self,
@@ -139,14 +123,17 @@ class GroundedAssistant:
         """Replace refusals by what the model itself knows, saying so first."""
         rows = [row for row, answer in enumerate(answers) if answer.refused]
         for row, alone in zip(rows, self._inner.answer([conversations[row] for row in rows], decoding), strict=True):
-            before, warning, text = answers[row], BEYOND[spoken(found[row].language)], alone.text.strip()
-            answers[row] = replace(
-                alone,
-                text=warning + text,
-                unsupported=tuple((start + len(warning), end + len(warning)) for start, end in sentences(text)),
-                retrieved=before.retrieved,
-                beyond=True,
-                prompt_tokens=before.prompt_tokens + alone.prompt_tokens,
-                answer_tokens=before.answer_tokens + alone.answer_tokens,
-                seconds=before.seconds + alone.seconds,
-            )
+            warning, text = BEYOND[spoken(found[row].language)], alone.text.strip()
+            spans = tuple((start + len(warning), end + len(warning)) for start, end in sentences(text))
+            answers[row] = _after(answers[row], replace(alone, text=warning + text, unsupported=spans, beyond=True))
+
+
+def _after(before: Answer, answer: Answer) -> Answer:
+    """An answer with what was found and spent before it."""
+    return replace(
+        answer,
+        retrieved=before.retrieved,
+        prompt_tokens=before.prompt_tokens + answer.prompt_tokens,
+        answer_tokens=before.answer_tokens + answer.answer_tokens,
+        seconds=before.seconds + answer.seconds,
+    )
