@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ from shuyuan.base.material import File
 from shuyuan.base.records import Document, Message, Passage, Question
 from shuyuan.base.shelf import choices, choose
 from shuyuan.base.workspace import Workspace
+from shuyuan.cli.main import main
 from shuyuan.examine.tuning import ndcg, tune
 from shuyuan.read.language import language
 from shuyuan.recall import searching
@@ -303,3 +305,21 @@ def test_a_chain_keeps_its_subject() -> None:
 @given(st.lists(st.text(max_size=30), max_size=6))
 def test_any_conversation_has_its_query(turns: list[str]) -> None:
     assert len(queries(talk(*turns))) == any(turn.strip() for turn in turns[::2])
+
+
+# the command
+
+
+def test_the_command_lists_and_moves(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    run = workspace.run("retrieve")
+    built(run.folder / "library", "lance")
+    (run.folder / "done.json").write_text("{}")
+    where = ["--workspace", str(workspace.folder)]
+    assert main(["store", *where]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in choices("store"))
+    assert "retrieve    lance  4" in out
+    assert main(["store", "sqlite", "--json", *where]) == 0
+    assert json.loads(capsys.readouterr().out) == [{"assistant": "retrieve", "store": "sqlite", "passages": 4}]
+    assert main(["store", "memory", "--only", "lora", *where]) == 1
+    assert "'lora' has no library" in capsys.readouterr().err
