@@ -18,7 +18,7 @@ import json
 import random
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,12 @@ from shuyuan.load.model import open_model
 from shuyuan.measure.accuracy import Accuracy
 from shuyuan.measure.exact_match import ExactMatch
 from shuyuan.measure.token_f1 import TokenF1
+from shuyuan.recall.citing import key_terms
 from shuyuan.recall.fuse import Fuse
 from shuyuan.recall.ground import Ground
 from shuyuan.recall.grounded import GroundedAssistant
 from shuyuan.recall.searching import Hit, Library
+from shuyuan.recall.threshold import COVERAGE
 
 MODEL, EMBEDDER = "qwen2.5-0.5b", "multilingual-e5-small"
 LEGS = {"hybrid": Fuse(), "meaning alone": Fuse(word_weight=0.0), "words alone": Fuse(word_weight=1.0)}
@@ -209,7 +211,7 @@ def _ask(
                 began = time.process_time()
                 said = GroundedAssistant("retrieve", inner, hiding).answer([ask(one.question.text) for one in part])
                 spent = (time.process_time() - began) / len(part)
-                found = hiding.search_all([one.question.text for one in part], 4)
+                found = hiding.search_all([one.question.text for one in part], Ground().passages)
                 rows = [
                     _row(one, answer, hiding.nearness(one.question.text, hits), hits, mark, spent)
                     for one, answer, hits in zip(part, said, found, strict=True)
@@ -231,9 +233,28 @@ def _row(one: Asked, answer: Answer, near: float, hits: Sequence[Hit], mark: str
         "right": right,
         "text": answer.text,
         "retrieved": list(answer.retrieved),
-        "signals": {**asdict(answer).get("signals", {}), "nearness": near, "cosine": max(cosines, default=-1.0)},
+        "signals": _signals(one.question.text, answer, near, hits),
         "cosines": cosines,
         "cpu_seconds": round(spent, 2),
+    }
+
+
+def _signals(question: str, answer: Answer, near: float, hits: Sequence[Hit]) -> dict[str, float]:
+    """What could tell that there is an answer. `cited`: the share of the question's terms in what is cited, or 0."""
+    asked = key_terms(question)
+    cosines = sorted((hit.cosine for hit in hits if hit.cosine is not None), reverse=True) or [-1.0]
+    cited = {citation.passage_id for citation in answer.citations}
+    held = [
+        len(asked & key_terms(hit.passage.searchable)) / max(1, len(asked)) for hit in hits if hit.passage.id in cited
+    ]
+    return {
+        "cosine": cosines[0],
+        "cosine, margin": cosines[0] - float(np.mean(cosines[1:] or cosines)),
+        "terms": (near - cosines[0]) / COVERAGE,
+        "nearness": near,
+        "support": float(not answer.refused),
+        "support and terms": max(held, default=0.0),
+        "nearness, support and terms": near + COVERAGE * max(held, default=0.0),
     }
 
 

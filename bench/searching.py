@@ -1,5 +1,5 @@
 """Search on the handbook's own questions, whose evidence is known: vectors with and without their languages' means,
-follow-ups with and without their subject, and compound questions searched in parts.
+and follow-ups with and without their subject.
 
 Follow-ups are made from pairs of questions on one page that share a rare word: in the second, "it" (它) stands for it.
 Changes of subject are questions after one on another page; nothing of that page should come along.
@@ -68,7 +68,6 @@ def main() -> None:
             ):
                 record[f"{leg}, {way}"] = {"n": len(questions), **measured(fuse, questions, lists, relevant)}
         record |= followed(library, questions, relevant)
-        record |= in_parts(library, questions, lists, relevant)
     if not given.quick:
         write_json(paired.RESULTS / "searching.json", record)
         write_whole(paired.RESULTS / "searching.md", drawn(record))
@@ -120,40 +119,6 @@ def leaning(questions: Sequence[Question]) -> Any:
                 said = re.sub(rf"(?i)(?:\b(?:the|a|an) )?{re.escape(word)}", it, now.text)
                 if said != now.text:
                     yield before, now, said
-
-
-def in_parts(
-    library: Library,
-    questions: Sequence[Question],
-    whole: Mapping[str, Rankings],
-    relevant: Mapping[str, Sequence[str]],
-) -> dict[str, Any]:
-    """Compound questions: the whole alone, and with a passage of each part by turns."""
-    found = []
-    for question in questions:
-        _, *parts = queries(talk(question.text), parts=True)
-        if parts:
-            found.append((question, parts))
-    if not found:
-        return {}
-    turns: dict[str, Rankings] = {}
-    for question, parts in found:
-        sides = [
-            [one.id for one in Fuse().fuse(of.dense, of.words, of.foreign)] for of in library.rankings(parts, DEPTH)
-        ]
-        first = [
-            one.id for one in Fuse().fuse(*(getattr(whole[question.id], f) for f in ("dense", "words", "foreign")))
-        ]
-        order = list(dict.fromkeys(name for row in zip(first, *sides, strict=False) for name in row))
-        turns[question.id] = Rankings([(name, 1 - at / 1000) for at, name in enumerate(order)], [], frozenset())
-    asked_in = [question for question, _ in found]
-    return {
-        "compound questions, whole": {"n": len(found), **measured(Fuse(), asked_in, whole, relevant)},
-        "compound questions, whole and parts by turns": {
-            "n": len(found),
-            **measured(Fuse(), asked_in, turns, relevant),
-        },
-    }
 
 
 def talk(*turns: str) -> list[Message]:

@@ -39,7 +39,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Rankings:
-    """What was found for one text, best first. `foreign`: those of the passages that are in another language."""
+    """What was found for one text, best first. `foreign`: passages with neither text nor headings in its language."""
 
     dense: list[Scored]
     words: list[Scored]
@@ -181,7 +181,7 @@ class Library:
         if spoken not in self.state.languages:
             return frozenset(ids)
         passages = self._index.passages(sorted(ids))
-        return frozenset(p.id for p in passages if language(p.text) not in (spoken, "und"))
+        return frozenset(p.id for p in passages if not _languages(p) & {spoken, "und"})
 
     def settle(self, fuse: Fuse, passages: Sequence[Passage]) -> None:
         """Search with these settings from now on, they were found to be better here; what is near is learned anew."""
@@ -217,7 +217,7 @@ class Library:
         for name in gone:
             self._index.delete_document(name)
         self._index.optimise()
-        languages = Counter(language(passage.text) for passage in passages)
+        languages = Counter(name for passage in passages for name in _languages(passage))
         self.state = replace(self.state, languages=dict(sorted(languages.items())))
         self._note(wanted, thresholds=calibrate(self._near, passages))
         say(f"library: {len(passages):,} passages of {len(wanted):,} documents, {len(changed):,} new or changed")
@@ -249,6 +249,11 @@ class Library:
     def _embed(self, questions: Sequence[str]) -> Vectors:
         texts = [normal(question) for question in questions]
         return self._centres.taken_off(self._embedder.embed(texts, "query"), texts, "query")
+
+
+def _languages(passage: Passage) -> set[str]:
+    """Those of its text and of its headings: an untranslated page may have a translated title."""
+    return {language(passage.text), *([language(" ".join(passage.headings))] if passage.headings else [])}
 
 
 def _finished(folder: Path) -> State:
