@@ -174,7 +174,7 @@ def test_the_threshold_stands_between_everyday_questions_and_own_ones() -> None:
 
     assert calibrate(near, passages()) == {"zh": 0.45, "en": 0.45}
     own_are_everyday = calibrate(lambda texts: [0.3 for _ in texts], passages())
-    assert own_are_everyday == {"zh": 0.3, "en": 0.3}
+    assert own_are_everyday == {"zh": 0.165, "en": 0.165}
 
 
 def test_a_library_learns_its_thresholds(library: Library) -> None:

@@ -20,13 +20,21 @@ _TURNS = 6  # earlier messages the model sees; what they cited is never taken up
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What was looked up for one conversation. `passages` is empty when nothing near enough was found."""
+    """What was looked up for one conversation. `passages` is empty when nothing near enough was found.
+
+    `searched` is the question with its subject, where it leans on an earlier one.
+    """
 
     question: str
+    searched: str
     language: str
-    retrieved: tuple[str, ...]
+    hits: Sequence[Hit]
     passages: tuple[Passage, ...]
     seconds: float
+
+    @property
+    def retrieved(self) -> tuple[str, ...]:
+        return tuple(hit.passage.id for hit in self.hits)
 
 
 class GroundedAssistant:
@@ -85,18 +93,17 @@ class GroundedAssistant:
         for conversation, text, of in zip(conversations, searched, hits, strict=True):
             question = conversation[-1].content
             passages = [hit.passage for hit in of] if self._near(text, of) else []
-            retrieved = tuple(hit.passage.id for hit in of)
             fitting = tuple(self.ground.fitting(passages))
-            found.append(_Found(question, language(question), retrieved, fitting, seconds))
+            found.append(_Found(question, text, language(question), of, fitting, seconds))
         return found
 
-    def _near(self, question: str, hits: Sequence[Hit]) -> bool:
+    def _near(self, searched: str, hits: Sequence[Hit]) -> bool:
         """Whether what was found is above the threshold: the given one, or the library's for this language."""
         learned = self.library.state.thresholds
         threshold = self.ground.threshold
         if threshold is None:
-            threshold = learned.get(language(question), min(learned.values(), default=-1.0))
-        return self.library.nearness(question, hits) >= threshold
+            threshold = learned.get(language(searched), min(learned.values(), default=-1.0))
+        return self.library.nearness(searched, hits) >= threshold
 
     def _with_passages(self, conversation: Conversation, found: _Found) -> list[Message]:
         prompt = self.ground.prompt(found.question, found.passages, found.language)
@@ -109,7 +116,9 @@ class GroundedAssistant:
         """What was said with its citations, or the refusal `before` where the passages do not hold it."""
         text = cleaned(said.text)
         proof = support(found.question, text, found.passages, self.ground.support)
-        if holds_none(text) or not proof.citations:
+        cited = {citation.passage_id for citation in proof.citations}
+        near = self._near(found.searched, [hit for hit in found.hits if hit.passage.id in cited])
+        if holds_none(text) or not cited or not near:
             return _after(before, replace(said, text=before.text, logprobs=(), refused=True, cut=False))
         return _after(before, replace(said, text=text, citations=proof.citations, unsupported=proof.unsupported))
 
