@@ -34,6 +34,7 @@ _LEANS = {
 _POINTS_BELOW = re.compile(r"[:：]$|\bfollowing\b|\b(?:above|below)\b|如下|下面|上面|上表|下表|见下")
 _PAIRS = ("()", "（）", "[]", "“”", "「」", "《》", "『』", "{}")
 _CODE = re.compile(r"https?://|[{}<>\\$=]{2,}|^\W*\$ |\|")
+_LEFT_OVER = re.compile(r"\*\*|``|\*$|\* ")
 _WORDY = re.compile(r"\w")
 
 
@@ -96,6 +97,8 @@ def _not_alone(item: Item) -> str:
     leans = _LEANS.get(language(raw))
     if (leans and leans.match(raw)) or _POINTS_BELOW.search(raw):
         return "leans on another sentence"
+    if _LEFT_OVER.search(plain(item.text)) or (raw[0].islower() and item.evidence[0] == raw[0]):
+        return "not a plain sentence"  # marks that were not in pairs; the second half of a sentence
     if item.made == "cloze" and raw[-1] not in '。！？.!?”"）)':
         return "not a plain sentence"
     return ""
