@@ -103,17 +103,21 @@ def made(**chosen: object) -> list[Item]:
 @pytest.mark.parametrize(
     ("question", "answer", "kind"),
     [
-        ("根据“烧成”：釉料入窑之前要过筛多少遍，否则表面会有颗粒？", "3", ""),
-        ("According to “Firing”: The small kiln holds at most how many bowls on two shelves?", "24", ""),
-        ("Fill in the blank (from “Firing”): The log is kept in ____.", "kiln.log", ""),
-        ("Fill in the blank (from “Firing”): The first kiln of the house was lit by ____.", "Ada Brown", ""),
-        ("“烧成”的表里，黑釉 的“温度”是什么？", "1280", ""),
-        ("In the table of “Firing”, which glaze has “ox blood” under “colour”?", "copper", "reversed"),
-        ("“烧成”里，“素烧”是什么？", "900 度", ""),
-        ("In “Firing”, what is given for “Glaze”?", "1280 degrees", ""),
-        ("“步骤”的第 2 步是什么？", "装入坯件", ""),
+        ("根据“窑炉手册, 烧成”：釉料入窑之前要过筛多少遍，否则表面会有颗粒？", "3", ""),
+        ("According to “Kiln handbook, Firing”: The small kiln holds at most how many bowls on two shelves?", "24", ""),
+        ("Fill in the blank (from “Kiln handbook, Firing”): The log is kept in ____.", "kiln.log", ""),
+        (
+            "Fill in the blank (from “Kiln handbook, Firing”): The first kiln of the house was lit by ____.",
+            "Ada Brown",
+            "",
+        ),
+        ("“窑炉手册, 烧成”的表里，黑釉 的“温度”是什么？", "1280", ""),
+        ("In the table of “Kiln handbook, Firing”, which glaze has “ox blood” under “colour”?", "copper", "reversed"),
+        ("“窑炉手册, 烧成”里，“素烧”是什么？", "900 度", ""),
+        ("In “Kiln handbook, Firing”, what is given for “Glaze”?", "1280 degrees", ""),
+        ("“窑炉手册, 步骤”的第 2 步是什么？", "装入坯件", ""),
         ("还原焰是什么？", "窑内氧气不足时的火焰", ""),
-        ("文中把什么叫作“窑内氧气不足时的火焰”？", "还原焰", "reversed"),
+        ("“窑炉手册, 烧成”里，什么的意思是“窑内氧气不足时的火焰”？", "还原焰", "reversed"),
     ],
 )
 def test_each_maker_makes_what_a_person_would_ask(question: str, answer: str, kind: str) -> None:
