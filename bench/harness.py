@@ -151,8 +151,8 @@ def compared(
         told = {row["doc"]["id"]: row["resps"][0][0].strip() for row in theirs["samples"][task]}
         said = {row["doc"]["id"]: row["resps"][0][0].strip() for row in as_model["samples"][task]}
         kept = {id: sheet.answers[id].text for id in told}
-        same = sum(told[id] == said[id] == kept[id] for id in told)
-        replies[paper] = {"n": len(told), "the_same_text": same}
+        different = [[kept[id], said[id], told[id]] for id in told if not told[id] == said[id] == kept[id]]
+        replies[paper] = {"n": len(told), "the_same_text": len(told) - len(different), "different": different}
     return {"scores": scores, "replies": replies}
 
 
@@ -176,6 +176,7 @@ def drawn(found: dict[str, Any]) -> str:
     """The page."""
     rows = [f"| {name} | {' | '.join(f'{value:.4f}' for value in three)} |" for name, three in found["scores"].items()]
     replies = ", ".join(f"{paper} {row['the_same_text']} of {row['n']}" for paper, row in found["replies"].items())
+    different = [three for row in found["replies"].values() for three in row["different"]]
     told = found["likelihoods"]
     versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
     return "\n".join(
@@ -186,11 +187,17 @@ def drawn(found: dict[str, Any]) -> str:
             "|-|-:|-:|-:|",
             *rows,
             f"\nReplies that are the same text in all three: {replies}.\n",
-            f"Log-likelihoods of {told['n']} continuations: the largest difference is {told['largest_difference']:.1e} "
-            f"nats; greedy or not, the same for {told['same_greedy']}; accuracy {told['acc_ours']:.4f} and "
-            f"{told['acc_theirs']:.4f}.\n",
+            *(f"- {' · '.join(f'`{text}`' for text in three)}{_why(three)}" for three in different),
+            f"\nLog-likelihoods of {told['n']} continuations: the largest difference is "
+            f"{told['largest_difference']:.1e} nats; greedy or not, the same for {told['same_greedy']}; "
+            f"accuracy {told['acc_ours']:.4f} and {told['acc_theirs']:.4f}.\n",
         ]
     )
+
+
+def _why(three: Sequence[str]) -> str:
+    whole = len({text.rstrip("\ufffd") for text in three}) == 1
+    return " (cut at its greatest length inside a character: Shuyuan leaves the half out)" if whole else ""
 
 
 if __name__ == "__main__":
