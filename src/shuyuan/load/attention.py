@@ -93,11 +93,8 @@ def _together(  # noqa: PLR0917  (what `looks_of` was given and worked out)
     chosen: Sequence[int],
     like: Tensor,
 ) -> Together:
-    slots, most, longest = (
-        len(places[chosen[0]].table.places),
-        max(counts[n] for n in chosen),
-        max(ends[n] for n in chosen),
-    )
+    slots = len(places[chosen[0]].table.places)
+    most, longest = max(counts[n] for n in chosen), max(ends[n] for n in chosen)
     lasts_St = torch.full((slots, most), longest - 1)  # the last key that a place looks at; where nobody asks, all
     rows, spread = list[int](), list[int]()
     for n in chosen:
