@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -83,6 +85,8 @@ def test_documents_are_uploaded_read_shown_and_removed(served: Served) -> None:
     assert "坏.pdf" in by_name["uploads/坏.pdf"]["fault"]
     at = text.index("藏书楼有")
     query = f"source=uploads/%E6%A5%BC%20a.md&start={at}&end={at + 9}"
+    _, whole, _ = served.send("GET", SCHOOL)
+    assert {one["name"]: bool(one["stale"]) for one in whole["taught"]}["retrieve"], "documents have come since"
     _, piece, _ = served.send("GET", f"{SCHOOL}/document?{query}")
     assert piece["text"] == "藏书楼有九万卷书。"
     assert (piece["start"], piece["end"], piece["characters"]) == (at, at + 9, len(text))
@@ -199,6 +203,13 @@ def test_the_machine_and_the_catalogue(served: Served) -> None:
     assert {check["state"] for check in served.send("GET", "/api/doctor")[1]} <= {"good", "note", "bad"}
 
 
+def test_without_its_packages_the_server_says_how_to_get_them() -> None:
+    script = "import sys; sys.modules['uvicorn'] = None; from shuyuan.cli.main import main; sys.exit(main(['serve']))"
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert 'install it: pip install "shuyuan[serve]"' in ended.stderr
+
+
 class Slow:
     """An assistant that says a word every 20 ms, and counts how many it said and how many speak at once."""
 
@@ -236,6 +247,12 @@ def test_who_leaves_frees_the_place_and_who_comes_too_late_is_told_so(root: Path
         assert (status, refused["error"]["type"]) == (429, "rate_limit_error")
         assert response.getheader("Retry-After")
         assert (slow.going, slow.most) == (2, 2)
+        readers.pop().close()  # the one that waits
+        for _ in range(100):
+            if served.house.speaker.waiting == 0:
+                break
+            time.sleep(0.05)
+        assert (served.house.speaker.waiting, slow.going) == (0, 2), "who waits and leaves gives up the place at once"
         for reader in readers:
             reader.close()
         for _ in range(100):

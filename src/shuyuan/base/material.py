@@ -156,11 +156,13 @@ class Material:
         row = self._db.execute("select record from documents where source = ?", (source,)).fetchone()
         return Document.of(json.loads(row[0])) if row else None
 
-    def passages(self) -> tuple[Passage, ...]:
-        """All passages, ordered by source and position."""
+    def passages(self, ids: Sequence[str] = ()) -> tuple[Passage, ...]:
+        """All passages, or those of the ids that are there; ordered by source and position."""
+        chosen = f"where passages.id in ({', '.join('?' * len(ids))}) " if ids else ""
         rows = self._db.execute(
             "select passages.record from passages join documents on documents.id = document_id "
-            "order by documents.source, position"
+            f"{chosen}order by documents.source, position",
+            tuple(ids),
         )
         return tuple(Passage.of(json.loads(row[0])) for row in rows)
 

@@ -96,7 +96,7 @@ async def messages(request: Request, visitor: Asker, wanted: AnthropicRequest) -
     opened, answer_id = partial(house.assistant, workspace, name), f"msg_{secrets.token_hex(12)}"
     if wanted.stream:
         pieces = house.speaker.pieces(opened, turns, decoding)
-        return stream(request, await begun(_events(answer_id, wanted.model, pieces)))
+        return stream(request, await while_there(request, begun(_events(answer_id, wanted.model, pieces))))
     answer = await while_there(request, house.speaker.answer(opened, turns, decoding))
     return _message(answer_id, wanted.model, answer)
 

@@ -171,7 +171,7 @@ async def ask(request: Request, visitor: Asker, workspace: str, question: Questi
                 said = await run_in_threadpool(answer_body, visitor, name, piece)
                 yield Event(said.model_dump(), "answer")
 
-    return stream(request, await begun(events()))
+    return stream(request, await while_there(request, begun(events())))
 
 
 @router.post("/search")
@@ -218,11 +218,15 @@ def tokens(visitor: Asker, workspace: str, wanted: TokenOrder) -> Tokens:
 
 
 @router.get("/passages")
-def passages(visitor: Asker, workspace: str, id: Annotated[list[str], Query(max_length=100)]) -> list[dict[str, Any]]:
+def passages(
+    visitor: Asker,
+    workspace: str,
+    ids: Annotated[list[Annotated[str, Field(max_length=100)]], Query(alias="id", min_length=1, max_length=100)],
+) -> list[dict[str, Any]]:
     """Passages by id, for an answer's `retrieved`; ids that are not there any more are left out."""
     with visitor.house.opened(visitor.workspace) as here:
-        found = {passage.id: passage for passage in here.material.passages() if passage.id in set(id)}
-    return [asdict(found[one]) for one in id if one in found]
+        found = {passage.id: passage for passage in here.material.passages(ids)}
+    return [asdict(found[one]) for one in ids if one in found]
 
 
 def answer_body(visitor: Visitor, name: str, answer: Answer) -> AnswerBody:

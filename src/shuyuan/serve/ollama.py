@@ -123,7 +123,7 @@ async def _answered(request: Request, visitor: Visitor, wanted: _Wanted, turns: 
         answer = await while_there(request, house.speaker.answer(opened, turns, decoding))
         return {**_piece(wanted.model, answer.text, form), **_end(answer)}
     pieces = house.speaker.pieces(opened, turns, decoding)
-    first = await anext(pieces)
+    first = await while_there(request, anext(pieces))
     return StreamingResponse(_lines(wanted.model, first, pieces, form), media_type="application/x-ndjson")
 
 
