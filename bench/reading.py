@@ -204,12 +204,20 @@ def recognised(folder: Path, code: str, most: int) -> dict[str, object]:
             windows = [words[at : at + 6] for at in range(len(words) - 6)]
             right += sum(window in held for window in windows)
             total += len(windows)
-    return {"pages": most, "windows": total, "recovered": round(right / total, 4), "cpu_seconds_a_page": round(cpu / most, 1)}
+    return {
+        "pages": most,
+        "windows": total,
+        "recovered": round(right / total, 4),
+        "cpu_seconds_a_page": round(cpu / most, 1),
+    }
 
 
 def drawn(record: dict[str, object]) -> str:
     """The result as Markdown."""
-    lines = [f"# Reading\n\n{record['date']} · {record['machine']} · `{record['command']}`\n", f"{record['versions']}\n"]
+    lines = [
+        f"# Reading\n\n{record['date']} · {record['machine']} · `{record['command']}`\n",
+        f"{record['versions']}\n",
+    ]
     for name in ("pdf", "ocr"):
         of = record[name]
         assert isinstance(of, dict)
@@ -219,7 +227,13 @@ def drawn(record: dict[str, object]) -> str:
         lines.append("")
     html = record["html"]
     assert isinstance(html, dict)
-    lines += ["## HTML\n", "| | |", "|-|-|", *(f"| {key.replace('_', ' ')} | {value} |" for key, value in html.items()), ""]
+    lines += [
+        "## HTML\n",
+        "| | |",
+        "|-|-|",
+        *(f"| {key.replace('_', ' ')} | {value} |" for key, value in html.items()),
+        "",
+    ]
     return "\n".join(lines)
 
 

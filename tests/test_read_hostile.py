@@ -33,7 +33,9 @@ LAUGHS = '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "ha">' + "".join(
 LAUGHS += "]><x>&i;</x>"
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(1000)
 SPINE = '<container><rootfiles><rootfile full-path="p.opf"/></rootfiles></container>'
-SHEET = '<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>{}</sheetData></worksheet>'
+SHEET = (
+    '<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>{}</sheetData></worksheet>'
+)
 
 
 def zipped(*entries: tuple[str | zipfile.ZipInfo, str | bytes]) -> bytes:
@@ -86,7 +88,9 @@ def pdf(*objects: str | bytes, root: int = 1) -> bytes:
     out, starts = bytearray(b"%PDF-1.7\n"), []
     for number, content in enumerate(objects, start=1):
         starts.append(len(out))
-        out += f"{number} 0 obj\n".encode() + (content.encode() if isinstance(content, str) else content) + b"\nendobj\n"
+        out += (
+            f"{number} 0 obj\n".encode() + (content.encode() if isinstance(content, str) else content) + b"\nendobj\n"
+        )
     table = len(out)
     out += f"xref\n0 {len(starts) + 1}\n0000000000 65535 f \n".encode()
     out += b"".join(f"{start:010} 00000 n \n".encode() for start in starts)
@@ -114,7 +118,12 @@ def bombed_pdf() -> bytes:
     packed = zlib.compressobj(9)
     content = b"".join(packed.compress(b" " * 10_000_000) for _ in range(60)) + packed.flush()
     head = f"<</Length {len(content)} /Filter /FlateDecode>>\nstream\n".encode()
-    return pdf("<</Type /Catalog /Pages 2 0 R>>", "<</Type /Pages /Kids [3 0 R] /Count 1>>", page, head + content + b"\nendstream")
+    return pdf(
+        "<</Type /Catalog /Pages 2 0 R>>",
+        "<</Type /Pages /Kids [3 0 R] /Count 1>>",
+        page,
+        head + content + b"\nendstream",
+    )
 
 
 def locked_zip() -> bytes:
@@ -397,7 +406,9 @@ def test_nothing_that_a_file_names_is_fetched(tmp_path: Path, reader: Reader) ->
     url = f"http://127.0.0.1:{server.server_port}"
     page = f'<html><head><link rel="stylesheet" href="{url}/css"/></head><body><h1>A</h1><img src="{url}/img"/>words</body></html>'
     entity = f'<!DOCTYPE html SYSTEM "{url}/dtd">'
-    link = f'<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships"><Relationship Id="rIdX" '
+    link = (
+        f'<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships"><Relationship Id="rIdX" '
+    )
     link += f'Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/attachedTemplate" Target="{url}/t" TargetMode="External"/></Relationships>'
     opf = '<package><manifest><item id="a" href="a.xhtml" media-type="application/xhtml+xml"/></manifest><spine><itemref idref="a"/></spine></package>'
     files = {
