@@ -315,6 +315,19 @@ def test_a_beginning_is_read_once_and_changes_nothing(tiny: Model, monkeypatch) 
     assert rows_of(batcher, [Ask(asked[0], 8, NEVER)]) == [right[0]]
 
 
+def test_what_was_drafted_wrongly_is_not_kept(tiny: Model, monkeypatch) -> None:
+    batcher, asked = fresh(tiny.net, "wrong"), prompts(4, 60)
+    right = [reference(tiny.net, prompt, 6) for prompt in asked]
+    monkeypatch.setattr(Drafts, "draft", lambda self, tokens, most: [3, 1, 2][: max(0, most)])
+    for most in (1, 2, 6):  # rows end with drafted tokens left over
+        said = rows_of(batcher, [Ask(prompt, most, NEVER) for prompt in asked])
+        assert said == [answer[:most] for answer in right]
+        talk = [[*prompt, *answer, 7, 8, 9] for prompt, answer in zip(asked, said, strict=True)]
+        assert rows_of(batcher, [Ask(prompt, 3, NEVER) for prompt in talk]) == [
+            reference(tiny.net, prompt, 3) for prompt in talk
+        ]
+
+
 def test_kept_beginnings_are_bounded(tiny: Model, monkeypatch) -> None:
     monkeypatch.setattr(prefixes, "MOST", 300)
     batcher = fresh(tiny.net, "bounded")

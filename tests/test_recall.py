@@ -19,14 +19,13 @@ from hypothesis import strategies as st
 
 from shuyuan.base.errors import Fixable
 from shuyuan.base.files import locked
-from shuyuan.base.records import Answer, Conversation, Message, Passage, ask
+from shuyuan.base.records import GREEDY, Answer, Conversation, Decoding, Message, Passage, ask
 from shuyuan.recall.citing import sentences, support
 from shuyuan.recall.embedding import embed_passages
 from shuyuan.recall.fuse import Fuse
 from shuyuan.recall.ground import Ground, about_tokens, cleaned, holds_none
 from shuyuan.recall.grounded import GroundedAssistant
 from shuyuan.recall.searching import Library
-from shuyuan.recall.threshold import calibrate
 from shuyuan.store.contract import Vectors
 from shuyuan.store.words import terms
 
@@ -66,7 +65,7 @@ class Extracts:
     def nats(self, texts: Sequence[str]) -> list[float]:
         return [float(len(text)) for text in texts]
 
-    def answer(self, conversations: Sequence[Conversation]) -> list[Answer]:
+    def answer(self, conversations: Sequence[Conversation], decoding: Decoding = GREEDY) -> list[Answer]:
         self.seen += conversations
         return [self._one(conversation[-1].content) for conversation in conversations]
 
@@ -204,7 +203,7 @@ def test_only_what_changed_is_done_again(tmp_path: Path, store: str) -> None:
         library = Library.build(tmp_path / "library", passages(documents), embedder, tmp_path / "cache", store=store)
         return library, sum(counted)
 
-    assert build(DOCUMENTS)[1] == 4
+    assert build(DOCUMENTS)[1] == 4 + 2 * 24  # and the lines from which the place of each language is learned
     stamp = (tmp_path / "library" / "library.json").stat().st_mtime_ns
     assert build(DOCUMENTS)[1] == 0
     assert (tmp_path / "library" / "library.json").stat().st_mtime_ns == stamp
@@ -235,7 +234,7 @@ def test_killed_build_goes_on(tmp_path: Path, store: str) -> None:
 def test_lost_index_is_made_again(tmp_path: Path) -> None:
     folder, cache = tmp_path / "library", tmp_path / "cache"
     Library.build(folder, passages(), HashedTerms(), cache, store="memory")
-    (folder / "index" / "memory.npz").unlink()
+    (folder / "index-memory" / "memory.npz").unlink()
     assert Library.build(folder, passages(), HashedTerms(), cache, store="memory").count() == 4
 
 
@@ -252,20 +251,6 @@ def test_library_errors_say_what_to_do(tmp_path: Path) -> None:
     other.name = "other"  # type: ignore[misc]
     with pytest.raises(Fixable, match="built with hashed-terms"):
         Library.open(folder, other)
-
-
-def test_threshold_is_between_other_topics_and_own() -> None:
-    own = {"en": 0.9, "zh": 0.92}
-    near = {passage.text.split("。")[0] + "。" for passage in passages()} | {
-        p.text.split(". ")[0] + "." for p in passages()
-    }
-
-    def nearest(texts: Sequence[str]) -> list[float]:
-        return [own["en"] if text in near or len(text) < 8 else 0.7 + len(text) / 1000 for text in texts]
-
-    learned = calibrate(nearest, passages())
-    assert set(learned) >= {"zh", "en"}
-    assert all(0.7 < value < 0.9 for value in learned.values())
 
 
 # citing

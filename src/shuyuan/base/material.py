@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 
 from shuyuan.base.errors import Fixable, disk_errors
 from shuyuan.base.lazy import Lazy
-from shuyuan.base.records import Document, Example, Heading, Lessons, Message, Passage, Question
+from shuyuan.base.records import Document, Example, Lessons, Message, Passage, Question
 
 T = TypeVar("T")
-VERSION = 1
+VERSION = 2  # 2: documents and passages have boxes and lines; the tables are those of 1
 _AT_ONCE = 500  # records that are read at once
 _SCHEMA = """
 create table files (source text primary key, sha256 text not null, bytes integer not null, modified real not null,
@@ -31,6 +31,7 @@ create index passages_by_document on passages (document_id, position);
 create table examples (id text primary key, origin text not null, record text not null);
 create table questions (id text primary key, origin text not null, record text not null);
 """
+_LATER = "create table if not exists held_out (source text primary key)"  # older workspaces get it when they are opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +69,17 @@ class Material:
                 "update Shuyuan: pip install --upgrade shuyuan",
                 self._path,
             )
+        if 0 < version < VERSION:
+            self._db.execute(f"pragma user_version = {VERSION}")
         if version == 0:
             with self._change() as db:
-                if db.execute("pragma user_version").fetchone() != (0,):
-                    return  # another process made it while we waited for our turn
-                for statement in _SCHEMA.split(";"):
-                    db.execute(statement)
-                db.execute(f"pragma user_version = {VERSION}")
+                if db.execute("pragma user_version").fetchone() == (0,):  # or another process made it meanwhile
+                    for statement in _SCHEMA.split(";"):
+                        db.execute(statement)
+                    db.execute(f"pragma user_version = {VERSION}")
+        if not self._db.execute("select 1 from sqlite_master where name = 'held_out'").fetchone():
+            with self._change() as db:
+                db.execute(_LATER)
 
     @contextmanager
     def _change(self) -> Iterator[sqlite3.Connection]:
@@ -144,12 +149,12 @@ class Material:
     def documents(self) -> tuple[Document, ...]:
         """All documents, ordered by source."""
         rows = self._db.execute("select record from documents order by source")
-        return tuple(_document(json.loads(row[0])) for row in rows)
+        return tuple(Document.of(json.loads(row[0])) for row in rows)
 
     def document(self, source: str) -> Document | None:
         """The document read from one source."""
         row = self._db.execute("select record from documents where source = ?", (source,)).fetchone()
-        return _document(json.loads(row[0])) if row else None
+        return Document.of(json.loads(row[0])) if row else None
 
     def passages(self, ids: Sequence[str] = ()) -> tuple[Passage, ...]:
         """All passages, or those of the ids that are there; ordered by source and position."""
@@ -159,7 +164,7 @@ class Material:
             f"{chosen}order by documents.source, position",
             tuple(ids),
         )
-        return tuple(_passage(json.loads(row[0])) for row in rows)
+        return tuple(Passage.of(json.loads(row[0])) for row in rows)
 
     # examples and questions
 
@@ -235,9 +240,20 @@ class Material:
         rows = self._db.execute("select record from questions order by rowid")
         return tuple(_question(json.loads(row[0])) for row in rows)
 
+    def hold_out(self, sources: Iterable[str]) -> None:
+        """Keep these documents, and no others, from being learned; they can still be looked up."""
+        with self._change() as db:
+            db.execute("delete from held_out")
+            db.executemany("insert or ignore into held_out values (?)", ((source,) for source in sources))
+
+    def held_out(self) -> tuple[str, ...]:
+        """The sources of the documents that nobody may learn from."""
+        return tuple(row[0] for row in self._db.execute("select source from held_out order by source"))
+
     def lessons(self) -> Lessons:
-        """What routes may learn from."""
-        documents = Stored(self._db, "documents", _document, "order by source")
+        """What routes may learn from: documents and examples; and what they may look up: passages, of all documents."""
+        taught = "where source not in (select source from held_out) order by source"
+        documents = Stored(self._db, "documents", Document.of, taught)
         return Lessons(documents, self.passages(), self.examples())
 
     def counts(self) -> dict[str, int]:
@@ -311,18 +327,9 @@ def _json(record: Document | Passage | Example | Question) -> str:
     return json.dumps(asdict(record), ensure_ascii=False)
 
 
-def _document(row: dict[str, Any]) -> Document:
-    headings = tuple(Heading(**heading) for heading in row.pop("headings"))
-    return Document(**{**row, "pages": tuple(row["pages"])}, headings=headings)
-
-
-def _passage(row: dict[str, Any]) -> Passage:
-    return Passage(**{**row, "headings": tuple(row["headings"])})
-
-
 def _example(row: dict[str, Any]) -> Example:
     return Example(**{**row, "messages": tuple(Message(**message) for message in row["messages"])})
 
 
 def _question(row: dict[str, Any]) -> Question:
-    return Question(**{**row, "answers": tuple(row["answers"])})
+    return Question(**{**row, "answers": tuple(row["answers"]), "choices": tuple(row.get("choices", ()))})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from importlib.resources import files
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -17,21 +17,32 @@ from shuyuan.measure.marking import Metric
 DATA = files("shuyuan.examine") / "data"
 
 
+def general_items(name: str = "general.jsonl") -> tuple[Question, ...]:
+    """The questions of one of our files of general items; `kind` is their subject."""
+    rows = [json.loads(line) for line in (DATA / name).read_text(encoding="utf-8").splitlines()]
+    return tuple(
+        Question(r["id"], r["question"], tuple(r["answers"]), r["language"], r["id"], kind=r["subject"]) for r in rows
+    )
+
+
 class Forgetting(Paper):
     """General items answered right, and bits per byte on general text; compared with the untaught model.
 
-    40 items in each language over arithmetic, calendar, units, facts, words and instructions, and a few thousand
-    characters of prose; all written for this paper and in the public domain (CC0).
+    40 items in each language over arithmetic, calendar, units, facts, words and instructions (and 160 more for who asks
+    for them), and a few thousand characters of prose; all written for this paper and in the public domain (CC0).
     """
 
-    pool: ClassVar[Literal["material", "general"]] = "general"
-    items: Annotated[int, Field(ge=0, description="how many general items to ask, half in each language; 0: all")] = 0
+    pool: ClassVar[str] = "general"
+    items: Annotated[
+        int, Field(ge=0, description="how many general items to ask, half in each language; 0: the first 80")
+    ] = 0
     seed: Annotated[int, Field(ge=0, description="which items, when not all are asked")] = 0
 
     def questions(self, material: Sequence[Question]) -> tuple[Question, ...]:
         """The general items; the workspace's own questions play no part."""
-        rows = [json.loads(line) for line in (DATA / "general.jsonl").read_text(encoding="utf-8").splitlines()]
-        items = [Question(r["id"], r["question"], tuple(r["answers"]), r["language"], r["id"]) for r in rows]
+        items = general_items()
+        if self.items > len(items):
+            items = (*items, *general_items("general.more.jsonl"))
         return pick(items, self.items, self.seed)
 
     def metrics(self) -> tuple[Metric, ...]:

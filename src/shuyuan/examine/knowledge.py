@@ -25,8 +25,8 @@ class Knowledge(Paper):
     k: Annotated[int, Field(ge=1, le=100, description="how many of the passages found count for recall@k")] = 5
 
     def questions(self, material: Sequence[Question]) -> tuple[Question, ...]:
-        """The workspace's exam questions that have an answer."""
-        return tuple(question for question in material if question.answers)
+        """The workspace's exam questions that have an answer, without those that offer choices."""
+        return tuple(question for question in material if question.answers and not question.choices)
 
     def metrics(self) -> tuple[Metric, ...]:
         """Accuracy decides; the others explain."""

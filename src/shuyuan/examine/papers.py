@@ -5,13 +5,15 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from shuyuan.base.records import Question
+from shuyuan.base.records import Answer, Question
 from shuyuan.base.settings import Settings
 from shuyuan.measure.marking import Metric
+
+USUAL = ("knowledge", "unanswerable", "forgetting")  # what is sat when no paper is named
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +29,15 @@ class Paper(Settings, ABC):
     """Questions and the metrics they are marked with, main metric first.
 
     A paper's metrics mark every question of its `pool`, and decide themselves where they do not apply: refusal
-    precision needs the answerable questions too.
+    precision needs the answerable questions too. Papers may share a pool (`material`, `general`) or have their own. A
+    question that stands in two pools is asked once. Where `spoken` is False nobody is asked to answer: the answers are
+    read from likelihoods. `signed`: the figures that may be below zero, whatever their values look like.
     """
 
     version: ClassVar[int] = 1
-    pool: ClassVar[Literal["material", "general"]] = "material"
+    pool: ClassVar[str] = "material"
+    spoken: ClassVar[bool] = True
+    signed: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def questions(self, material: Sequence[Question]) -> tuple[Question, ...]:
@@ -44,6 +50,20 @@ class Paper(Settings, ABC):
     def texts(self) -> tuple[Text, ...]:
         """Texts for bits per byte."""
         return ()
+
+    def weighed(self, material: Sequence[Question]) -> tuple[Text, ...]:
+        """Other texts whose likelihood is asked for."""
+        return ()
+
+    def concluded(self, material: Sequence[Question], nats: Mapping[str, float]) -> Mapping[str, Answer]:
+        """The answers that follow from the likelihoods of `weighed`, by question id."""
+        return {}
+
+    def figures(
+        self, questions: Sequence[Question], answers: Mapping[str, Answer], nats: Mapping[str, float]
+    ) -> Mapping[str, Mapping[str, float]]:
+        """Figures that no metric of one answer can tell: name → item id → value; the score is their mean."""
+        return {}
 
 
 def pick(questions: Sequence[Question], count: int, seed: int = 0) -> tuple[Question, ...]:

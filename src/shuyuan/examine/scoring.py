@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -12,8 +13,19 @@ from shuyuan.base.shelf import kebab_name
 from shuyuan.examine.papers import Paper, Text
 from shuyuan.examine.results import BASE, BITS, MAIN, Sheet
 from shuyuan.examine.sitting import Cost, Sat
-from shuyuan.examine.statistics import Floats, Interval, Verdict, compare, intervals, ratio, verdict
+from shuyuan.examine.statistics import (
+    Comparison,
+    Interval,
+    Verdict,
+    compare,
+    compare_pooled,
+    intervals,
+    pooled,
+    ratio,
+    verdict,
+)
 from shuyuan.measure.bits_per_byte import bits_per_byte
+from shuyuan.measure.marking import Floats, Metric, PooledMetric
 
 Marks = dict[str, dict[str, float]]  # paper/metric → question id → value
 
@@ -42,22 +54,20 @@ def score(
         clusters = [question.fact or question.id for question in asked]
         for metric in paper.metrics():
             key = f"{kebab_name(type(paper))}/{kebab_name(type(metric))}"
-            signatures[key] = metric.signature
-            rows = {
-                name: [metric.measure(sat[name].answers[q.id], q, relevant.get(q.id, ())) for q in asked]
-                for name in names
-            }
-            table_AN = np.array([rows[name] for name in names], dtype=float).reshape(len(names), len(asked))
-            for name, interval in zip(names, intervals(table_AN, clusters, seed), strict=True):
-                marks[name][key] = {q.id: m for q, m in zip(asked, rows[name], strict=True) if m is not None}
-                if interval.n:
-                    scores[name][key] = _score(key, interval, metric.signature)
+            signatures[key] = f"{metric.signature}|by:fact|seed:{seed}"
+            rows: dict[str, Floats] = {}
+            for name in names:
+                counts = [metric.tally(sat[name].samples[q.id], q, relevant.get(q.id, ())) for q in asked]
+                rows[name], interval = _marked(metric, counts, clusters, seed)
+                marks[name][key] = _by_item(metric, asked, rows[name])
+                if not math.isnan(interval.value):
+                    scores[name][key] = _score(key, interval, signatures[key])
             if paper.pool == "general" and BASE in names:
-                for name, row in zip(names, table_AN, strict=True):
-                    change = compare((name, row), (BASE, table_AN[names.index(BASE)]), clusters, seed)
+                for name, row in rows.items():
+                    change = _change(metric, (name, row), (BASE, rows[BASE]), clusters, seed)
                     if change:
                         changes[name][key] = Score(
-                            key, change.difference, change.n, change.low, change.high, metric.signature
+                            key, change.difference, change.n, change.low, change.high, signatures[key]
                         )
         if texts := paper.texts():
             _add_bits(texts, sat, scores, changes, seed)
@@ -71,11 +81,42 @@ def score(
             changes[name],
             costs[name],
             sat[name].answers,
+            sat[name].samples,
         )
         for name in names
     ]
     main = {name: _row(answerable, marks[name].get(MAIN, {})) for name in names}
     return sheets, verdict(main, [question.fact or question.id for question in answerable], seed)
+
+
+def _marked(
+    metric: Metric, counts: Sequence[tuple[float, ...] | None], clusters: Sequence[str], seed: int
+) -> tuple[Floats, Interval]:
+    """The counts of each item [N, D], NaN where the metric does not apply, and the score of them all."""
+    size = max((len(row) for row in counts if row), default=0)
+    if not size:
+        return np.full((len(counts), 2), math.nan), Interval(math.nan, None, None, 0, 0)
+    rows_ND = np.array([row or (math.nan,) * size for row in counts], dtype=float)
+    if isinstance(metric, PooledMetric):
+        return rows_ND, pooled(rows_ND, metric.pooled, clusters, seed, bounded=metric.bounded)
+    return rows_ND, intervals(metric.pooled(rows_ND)[None], clusters, seed, metric.bounded)[0]
+
+
+def _by_item(metric: Metric, asked: Sequence[Question], rows_ND: Floats) -> dict[str, float]:
+    """Question id → the item's own value, where the metric applies."""
+    known = np.flatnonzero(~np.isnan(rows_ND).any(axis=1))
+    values = metric.pooled(rows_ND[known]) if len(known) else ()
+    return {
+        asked[at].id: float(value) for at, value in zip(known.tolist(), values, strict=True) if not math.isnan(value)
+    }
+
+
+def _change(
+    metric: Metric, one: tuple[str, Floats], other: tuple[str, Floats], clusters: Sequence[str], seed: int
+) -> Comparison | None:
+    if isinstance(metric, PooledMetric):
+        return compare_pooled(one, other, metric.pooled, clusters, seed)
+    return compare((one[0], metric.pooled(one[1])), (other[0], metric.pooled(other[1])), clusters, seed)
 
 
 def _add_bits(
@@ -85,7 +126,7 @@ def _add_bits(
     changes: Mapping[str, dict[str, Score]],
     seed: int,
 ) -> None:
-    signature = f"bits-per-byte|texts:{len(texts)}|v:{__version__}"
+    signature = f"bits-per-byte|texts:{len(texts)}|v:{__version__}|by:text|seed:{seed}"
     bytes_N = np.array([len(text.text.encode()) for text in texts], dtype=float)
     bits = {
         name: np.array([bits_per_byte(handed.nats[text.id], 1) for text in texts], dtype=float)

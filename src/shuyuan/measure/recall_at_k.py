@@ -1,4 +1,4 @@
-"""Recall at k: was the passage that holds the evidence among the first k found?"""
+"""Recall at k: which share of the passages that hold the evidence is among the first k found?"""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from pydantic import Field
 
 from shuyuan.base.records import Answer, Question
 from shuyuan.measure.marking import Metric
+from shuyuan.measure.ranking import found_and_wanted
 
 
 class RecallAtK(Metric):
-    """|first k retrieved ∩ relevant| / min(k, |relevant|), so that finding all that fits in k places scores 1."""
+    """|first k retrieved ∩ relevant| / |relevant|, as in trec_eval; below 1 at best where more than k are relevant."""
 
-    reads_text: ClassVar[bool] = False
+    reading: ClassVar[tuple[str, ...]] = ()
     k: Annotated[int, Field(ge=1, le=100, description="how many of the passages found count")] = 5
 
     def measure(self, answer: Answer, question: Question, relevant: Collection[str] = ()) -> float | None:
         """0 to 1; None where no passage is known to be relevant, or the assistant looks nothing up."""
-        wanted = set(relevant)
-        if not wanted or not answer.retrieved:
+        if (pair := found_and_wanted(answer, relevant)) is None:
             return None
-        return len(wanted.intersection(answer.retrieved[: self.k])) / min(self.k, len(wanted))
+        found, wanted = pair
+        return sum(id in wanted for id in found[: self.k]) / len(wanted)

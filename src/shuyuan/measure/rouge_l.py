@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection
 
 from shuyuan.base.records import Answer, Question
@@ -18,13 +19,16 @@ class RougeL(Metric):
 
 def rouge_l(said: Tokens, gold: Tokens) -> float:
     """2·LCS / (|said| + |gold|), symmetric; 0 where either is empty, as in the reference implementation."""
-    if not said or not gold:
-        return 0.0
-    row = [0] * (len(gold) + 1)
+    return 2 * _longest(said, gold) / (len(said) + len(gold)) if said and gold else 0.0
+
+
+def _longest(said: Tokens, gold: Tokens) -> int:
+    """The length of the longest common subsequence; a row of its table is the bits of one number (Hyyrö 2004)."""
+    places: dict[str, int] = defaultdict(int)
+    for at, word in enumerate(gold):
+        places[word] |= 1 << at
+    full = row = (1 << len(gold)) - 1  # a 0 bit stands where the subsequence grows by one
     for word in said:
-        diagonal = 0
-        for at, other in enumerate(gold, start=1):
-            above = row[at]
-            row[at] = diagonal + 1 if word == other else max(above, row[at - 1])
-            diagonal = above
-    return 2 * row[-1] / (len(said) + len(gold))
+        if matched := row & places.get(word, 0):
+            row = ((row + matched) | (row - matched)) & full
+    return len(gold) - row.bit_count()

@@ -13,7 +13,8 @@ class Seconds(Metric):
     """Wall time of one answer; in a batch, the batch's time divided by its answers."""
 
     higher_is_better: ClassVar[bool] = False
-    reads_text: ClassVar[bool] = False
+    bounded: ClassVar[bool] = False
+    reading: ClassVar[tuple[str, ...]] = ()
 
     def measure(self, answer: Answer, question: Question, relevant: Collection[str] = ()) -> float | None:
         """Seconds, ≥ 0."""

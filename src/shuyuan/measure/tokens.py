@@ -15,7 +15,8 @@ class Tokens(Metric):
     """Tokens of the assistant's own tokenizer."""
 
     higher_is_better: ClassVar[bool] = False
-    reads_text: ClassVar[bool] = False
+    bounded: ClassVar[bool] = False
+    reading: ClassVar[tuple[str, ...]] = ()
     count: Annotated[Literal["all", "prompt", "answer"], Field(description="tokens read, written, or both")] = "all"
 
     def measure(self, answer: Answer, question: Question, relevant: Collection[str] = ()) -> float | None:

@@ -8,7 +8,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from shuyuan.base.errors import Fixable
@@ -24,57 +24,101 @@ _MOST_SHOWN = 20
 _REMEMBERED = 1024  # messages
 _BANDS = 32  # of 4 rows each: a pair at Jaccard .8 is missed once in ten million
 _ROWS = 4
+_HAN_RANGES = ((0x3400, 0x4DC0), (0x4E00, 0xA000), (0xF900, 0xFB00))
+_HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
 _UNIT = re.compile(r"[^\s\u2e80-\u9fff\uac00-\ud7af\U00020000-\U000323af]+|\S")
+_ASKED = re.compile(r"(?:[^。！？!?；;\n.]|\.(?!\s))+[？?]")
 _SENTENCE_END = re.compile(r"[。！？!?；;\n]+|\.\s")
 
 
 def check_leaks(examples: Iterable[Example], questions: Sequence[Question]) -> None:
-    """Refuse lessons that give the exam away: a `Fixable` listing every hit with its two places.
+    """Refuse lessons that give the exam away by their words: a `Fixable` listing every hit of `leaks`."""
+    refuse(leaks(examples, questions), len(questions))
+
+
+def leaks(examples: Iterable[Example], questions: Sequence[Question]) -> list[Hit]:
+    """The examples that give an exam question away by their words, each pair once.
 
     The examples are looked at one by one, so they may be more than memory holds; the exam's wordings are indexed.
 
-    Only wording counts, in any turn of an example; answers may be the same, for that is what is taught. After
-    `normal`, a question leaks into a message when
+    What counts is the question's wording, in any turn; answers may be the same, for that is what is taught. After
+    `normal`, which also makes traditional characters simplified, a question leaks into a message when
     - a sentence of the message, or all of it, equals the question;
     - they are near duplicates: Jaccard of character 5-grams ≥ 0.8;
     - the question has at least 8 units (words; Han characters) and a run of 80 % of them stands in the message,
       or a run of half of them that is as long as 13 words. 13 words alone, the usual rule for benchmarks, would
       miss nearly all questions, which are shorter; a smaller number would refuse honest paraphrases;
     - a learned question of at least 8 units stands whole in it and is at least half of it.
+
+    Besides, an answer that is to be learned may not say a question's evidence, that is such a run of it with a gold
+    answer, unless example and question name the same `fact`: teaching a fact in some wordings and asking it in others
+    is what facts are named for; a fact that only the exam knows has to stay in the documents.
     """
     seen: dict[tuple[str, str], Hit] = {}
-    exam = _Exam(questions)
+    exam = _Exam([question.text for question in questions])
+    proofs = _Exam([question.evidence if question.answers else "" for question in questions])
     for example in examples if questions else ():
         for message in example.messages:
-            for index, why in exam.given_away(message.content, message.role == "user"):
+            found = list(exam.given_away(message.content, message.role == "user"))
+            if message.role == "assistant" and message.learned:
+                found += [
+                    (index, f"it teaches the evidence: {why}")
+                    for index, why in proofs.quoted(message.content)
+                    if not _same_fact(example, questions[index]) and _says_gold(message.content, questions[index])
+                ]
+            for index, why in found:
                 seen.setdefault((questions[index].id, example.id), Hit(questions[index], example, why))
-    if not seen:
+    return list(seen.values())
+
+
+def refuse(hits: Sequence[Hit], asked: int) -> None:
+    """A `Fixable` that lists the hits that are sure, each with its two places; nothing when there are none."""
+    hits = [hit for hit in hits if hit.sure]
+    if not hits:
         return
-    shown = [str(hit) for hit in list(seen.values())[:_MOST_SHOWN]]
-    more = [f"… and {len(seen) - len(shown)} more"] if len(seen) > len(shown) else []
-    leaked = len({question for question, _ in seen})
+    shown = [str(hit) for hit in hits[:_MOST_SHOWN]]
+    more = [f"… and {len(hits) - len(shown)} more"] if len(hits) > len(shown) else []
+    leaked = len({hit.question.id for hit in hits})
     raise Fixable(
-        "\n  ".join([f"{leaked} of {len(questions)} exam questions stand in the lessons:", *shown, *more]),
-        "word each pair differently, or put both rows on one side (column 'use': learn or exam)",
-        next(iter(seen.values())).question.place,
+        "\n  ".join([f"{leaked} of {asked} exam questions stand in the lessons:", *shown, *more]),
+        "word each pair differently, or put both rows on one side (column 'use': learn or exam); where a lesson is "
+        "meant to teach what the exam asks, give both rows the same 'fact'",
+        hits[0].question.place,
     )
+
+
+def _same_fact(example: Example, question: Question) -> bool:
+    return bool(question.fact) and example.fact == question.fact
+
+
+def _says_gold(text: str, question: Question) -> bool:
+    said = f" {' '.join(units(text))} "
+    return any(f" {' '.join(units(answer))} " in said for answer in question.answers)
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """An exam question and the example that gives it away."""
+    """An exam question and the example that gives it away. Not `sure`: a person has to look. `score` as in `why`."""
 
     question: Question
     example: Example
     why: str
+    sure: bool = True
+    score: float = 1.0
 
     def __str__(self) -> str:
         where = self.question.place or self.question.id, self.example.place or self.example.id
         return f"{where[0]} “{self.question.text}” and {where[1]}: {self.why}"
 
 
+def sentences_asked(text: str) -> list[str]:
+    """The sentences of a text that end in a question mark."""
+    return [asked[0].strip() for asked in _ASKED.finditer(text)]
+
+
 def normal(text: str) -> str:
-    """What two spellings of one wording share: NFKC, no case, no punctuation; single spaces, none beside Han.
+    """What two spellings of one wording share: NFKC, no case, simplified characters, no punctuation; single spaces,
+    none beside Han.
 
     `+ # % =` and other signs stay, for C++ is not C; so does a minus before a digit.
     """
@@ -84,7 +128,21 @@ def normal(text: str) -> str:
 def units(text: str) -> list[str]:
     """The words of a text, each Han, kana or hangul character its own, without punctuation; signs as in `normal`."""
     text = unicodedata.normalize("NFKC", text).casefold()
-    return list(_UNIT.findall(_without_punctuation(text)))
+    return list(_UNIT.findall(_without_punctuation(simplified(text))))
+
+
+def simplified(text: str) -> str:
+    """Text with traditional characters replaced by simplified ones, one by one (OpenCC's table)."""
+    return text.translate(_simplified_by_traditional()) if _HAN.search(text) else text
+
+
+@cache
+def _simplified_by_traditional() -> dict[int, int]:
+    import opencc
+
+    han = [chr(code) for first, last in _HAN_RANGES for code in range(first, last)]
+    turned = [opencc.OpenCC("t2s").convert("\n".join(han)).split("\n")][0]
+    return {ord(one): ord(other) for one, other in zip(han, turned, strict=True) if one != other and len(other) == 1}
 
 
 def near_duplicates(texts: Sequence[str], similar: float = SIMILAR) -> list[tuple[int, int, float]]:
@@ -126,8 +184,8 @@ def _sketch(grams: set[str]) -> Any:
 class _Exam:
     """The exam's wordings, indexed for the ways in which a message can give one of them away."""
 
-    def __init__(self, questions: Sequence[Question]) -> None:
-        self._units = [units(question.text) for question in questions]
+    def __init__(self, wordings: Sequence[str]) -> None:
+        self._units = [units(text) for text in wordings]
         self._equal: dict[str, list[int]] = defaultdict(list)
         self._runs: dict[int, dict[tuple[str, ...], list[int]]] = defaultdict(lambda: defaultdict(list))
         self._starts: dict[tuple[str, ...], list[tuple[int, int]]] = defaultdict(list)
@@ -153,6 +211,10 @@ class _Exam:
             for way in (self._same(text), self._run(words), self._whole(words) if asks else (), self._near(words))
             for index, why in way
         )
+
+    def quoted(self, text: str) -> Iterator[tuple[int, str]]:
+        """(index of the wording, why) for each of which a message holds the greatest part in a row."""
+        yield from self._run(units(text))
 
     def _same(self, text: str) -> Iterator[tuple[int, str]]:
         for wording in sorted({normal(part) for part in (text, *_SENTENCE_END.split(text))} - {""}):

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from shuyuan.base.errors import near_miss
+from shuyuan.base.errors import Fixable, near_miss
 from shuyuan.base.material import Material
 from shuyuan.base.progress import say
 from shuyuan.base.records import Example, Kept, Question
-from shuyuan.prepare.leak import check_leaks, normal
-from shuyuan.prepare.questions import Row, exam_questions, examples, read_questions
+from shuyuan.prepare.leak import check_leaks
+from shuyuan.prepare.questions import Row, exam_questions, examples, read_questions, wording
 from shuyuan.prepare.sources import Roots
 from shuyuan.prepare.split import Split
 
@@ -47,13 +47,14 @@ def read_sheets(material: Material, roots: Roots, paths: Iterable[Path], split: 
     old_examples = [example for origin in beside for example in material.examples(origin)]
     old_questions = [question for question in material.questions() if _name_of(question.place) not in names]
     there = [_old_row(e.messages[0].content, "learn", e.fact, e.place) for e in old_examples]
-    there += [_old_row(q.text, "exam", q.fact, q.place) for q in old_questions]
+    there += [replace(_old_row(q.text, "exam", q.fact, q.place), choices=q.choices) for q in old_questions]
     learned, examined = split.split([*there, *rows])
     learned, examined = _first_only(learned), _first_only(examined)
     new_examples = examples(row for row in learned if _name_of(row.place) in names)
     new_questions = exam_questions(row for row in examined if _name_of(row.place) in names)
     if repeated := len(rows) - len(new_examples) - len(new_questions):
         dropped["in another file"] += repeated
+    _check_held_out(material, learned)
     if rows:
         check_leaks([*old_examples, *new_examples], [*old_questions, *new_questions])
     kept_rows = Kept(came, len(new_examples) + len(new_questions), dict(dropped), "questions")
@@ -71,6 +72,18 @@ def put_sheets(material: Material, sheets: Sheets) -> None:
     _check_evidence(material, sheets.questions)
 
 
+def _check_held_out(material: Material, learned: Iterable[Row]) -> None:
+    """Nobody may learn from a document that was held out for the exam."""
+    held = set(material.held_out())
+    for row in learned:
+        if row.source in held:
+            raise Fixable(
+                f"this row teaches from {row.source}, which is held out for the exam",
+                "write 'exam' into its column 'use', or leave it out",
+                row.place,
+            )
+
+
 def _check_evidence(material: Material, questions: Sequence[Question]) -> None:
     """Retrieval is measured on questions whose evidence stands in a document; the others are named, not dropped."""
     texts = {document.source: "".join(document.text.split()) for document in material.documents()} if questions else {}
@@ -85,7 +98,7 @@ def _check_evidence(material: Material, questions: Sequence[Question]) -> None:
 
 def _first_only(rows: Iterable[Row]) -> list[Row]:
     """Rows without repeats of one wording."""
-    return list({normal(row.question) or row.question: row for row in reversed(list(rows))}.values())[::-1]
+    return list({wording(row): row for row in reversed(list(rows))}.values())[::-1]
 
 
 def _old_row(question: str, use: str, fact: str, place: str) -> Row:

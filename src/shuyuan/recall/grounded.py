@@ -8,22 +8,33 @@ from dataclasses import dataclass, replace
 
 from shuyuan.base.records import GREEDY, Answer, Assistant, Conversation, Decoding, Message, Passage
 from shuyuan.read.language import language
-from shuyuan.recall.citing import support
+from shuyuan.recall.asking import queries
+from shuyuan.recall.citing import sentences, support
 from shuyuan.recall.ground import BEYOND, REFUSAL, Ground, cleaned, holds_none, spoken
 from shuyuan.recall.searching import Hit, Library
 
+LEAST_FOUND = 10  # passages that are listed as found, whether or not they are shown
+AT_ONCE = 2  # passages that the model reads at a time
 _TURNS = 6  # earlier messages the model sees; what they cited is never taken up again
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What was looked up for one conversation. `passages` is empty when nothing near enough was found."""
+    """What was looked up for one conversation. `passages` is empty when nothing near enough was found.
+
+    `searched` is the question with its subject, where it leans on an earlier one.
+    """
 
     question: str
+    searched: str
     language: str
-    retrieved: tuple[str, ...]
+    hits: Sequence[Hit]
     passages: tuple[Passage, ...]
     seconds: float
+
+    @property
+    def retrieved(self) -> tuple[str, ...]:
+        return tuple(hit.passage.id for hit in self.hits)
 
 
 class GroundedAssistant:
@@ -56,75 +67,82 @@ class GroundedAssistant:
     def answer(self, conversations: Sequence[Conversation], decoding: Decoding = GREEDY) -> list[Answer]:
         """Answer each conversation from the passages found for its last message.
 
-        Citations are exact spans of the documents. Refused (mode query) or answered from the model alone and marked
-        `beyond` (mode chat) when nothing near enough was found, when the model says that the passages hold no answer,
-        or when they do not hold what it answers.
+        Citations are exact spans of the documents; sentences that nothing speaks for are marked. The passages are read
+        two at a time, best first, until what is said has support: more at once distract a small model. Refused (mode
+        query) or answered from the model alone and marked `beyond` (mode chat) when nothing near enough was found, when
+        the model says that the passages hold no answer, or when they hold nothing of what it answers.
         """
-        found = self._look_up([conversation[-1].content for conversation in conversations])
-        shown = [row for row, one in enumerate(found) if one.passages]
-        said = self._inner.answer([self._with_passages(conversations[row], found[row]) for row in shown])
+        found = self._look_up(conversations)
         answers = [self._refused(one) for one in found]
-        for row, answer in zip(shown, said, strict=True):
-            answers[row] = self._checked(found[row], answer)
+        for start in range(0, self.ground.passages, AT_ONCE):
+            shown = [replace(one, passages=one.passages[start : start + AT_ONCE]) for one in found]
+            rows = [row for row, one in enumerate(shown) if one.passages and answers[row].refused]
+            asked = [self._with_passages(conversations[row], shown[row]) for row in rows]
+            for row, said in zip(rows, self._inner.answer(asked, decoding), strict=True):
+                answers[row] = self._checked(shown[row], said, answers[row])
         if self.ground.mode == "chat":
-            self._go_beyond(conversations, found, answers)
+            self._go_beyond(conversations, found, answers, decoding)
         return answers
 
-    def _look_up(self, questions: Sequence[str]) -> list[_Found]:
+    def _look_up(self, conversations: Sequence[Conversation]) -> list[_Found]:
         began = time.perf_counter()
-        hits = self.library.search_all(questions, max(self.ground.passages, 10))
-        seconds = (time.perf_counter() - began) / max(1, len(questions))
+        searched = [(queries(conversation) or [""])[0] for conversation in conversations]
+        hits = self.library.search_all(searched, max(self.ground.passages, LEAST_FOUND))
+        seconds = (time.perf_counter() - began) / max(1, len(searched))
         found = []
-        for question, of in zip(questions, hits, strict=True):
-            spoken_in = language(question)
-            passages = self.ground.fitting([hit.passage for hit in of]) if self._near(of, spoken_in) else []
-            retrieved = tuple(hit.passage.id for hit in of)
-            found.append(_Found(question, spoken_in, retrieved, tuple(passages), seconds))
+        for conversation, text, of in zip(conversations, searched, hits, strict=True):
+            question = conversation[-1].content
+            passages = [hit.passage for hit in of] if self._near(text, of) else []
+            fitting = tuple(self.ground.fitting(passages))
+            found.append(_Found(question, text, language(question), of, fitting, seconds))
         return found
 
-    def _near(self, hits: Sequence[Hit], spoken_in: str) -> bool:
-        """Whether the nearest passage is above the threshold: the given one, or the library's for this language."""
+    def _near(self, searched: str, hits: Sequence[Hit]) -> bool:
+        """Whether what was found is above the threshold: the given one, or the library's for this language."""
         learned = self.library.state.thresholds
         threshold = self.ground.threshold
         if threshold is None:
-            threshold = learned.get(spoken_in, min(learned.values(), default=-1.0))
-        return max((hit.cosine for hit in hits if hit.cosine is not None), default=-1.0) >= threshold
+            threshold = learned.get(language(searched), min(learned.values(), default=-1.0))
+        return self.library.nearness(searched, hits) >= threshold
 
     def _with_passages(self, conversation: Conversation, found: _Found) -> list[Message]:
         prompt = self.ground.prompt(found.question, found.passages, found.language)
         return [*conversation[-1 - _TURNS : -1], Message("user", prompt)]
 
-    def _refused(self, found: _Found, after: Answer | None = None) -> Answer:
-        return Answer(
-            REFUSAL[spoken(found.language)],
-            retrieved=found.retrieved,
-            refused=True,
-            prompt_tokens=after.prompt_tokens if after else 0,
-            answer_tokens=after.answer_tokens if after else 0,
-            seconds=found.seconds + (after.seconds if after else 0.0),
-        )
+    def _refused(self, found: _Found) -> Answer:
+        return Answer(REFUSAL[spoken(found.language)], retrieved=found.retrieved, refused=True, seconds=found.seconds)
 
-    def _checked(self, found: _Found, answer: Answer) -> Answer:
-        """The answer with its citations, or a refusal where the passages do not hold it."""
-        text = cleaned(answer.text)
-        if holds_none(text):
-            return self._refused(found, answer)
-        proof = support(found.question, text, found.passages)
-        if not proof.citations or proof.share < self.ground.support:
-            return self._refused(found, answer)
-        seconds = found.seconds + answer.seconds
-        return replace(answer, text=text, citations=proof.citations, retrieved=found.retrieved, seconds=seconds)
+    def _checked(self, found: _Found, said: Answer, before: Answer) -> Answer:
+        """What was said with its citations, or the refusal `before` where the passages do not hold it."""
+        text = cleaned(said.text)
+        proof = support(found.question, text, found.passages, self.ground.support)
+        cited = {citation.passage_id for citation in proof.citations}
+        near = self._near(found.searched, [hit for hit in found.hits if hit.passage.id in cited])
+        if holds_none(text) or not cited or not near:
+            return _after(before, replace(said, text=before.text, logprobs=(), refused=True, cut=False))
+        return _after(before, replace(said, text=text, citations=proof.citations, unsupported=proof.unsupported))
 
-    def _go_beyond(self, conversations: Sequence[Conversation], found: Sequence[_Found], answers: list[Answer]) -> None:
+    def _go_beyond(
+        self,
+        conversations: Sequence[Conversation],
+        found: Sequence[_Found],
+        answers: list[Answer],
+        decoding: Decoding,
+    ) -> None:
         """Replace refusals by what the model itself knows, saying so first."""
         rows = [row for row, answer in enumerate(answers) if answer.refused]
-        for row, alone in zip(rows, self._inner.answer([conversations[row] for row in rows]), strict=True):
-            before = answers[row]
-            answers[row] = Answer(
-                BEYOND[spoken(found[row].language)] + alone.text.strip(),
-                retrieved=before.retrieved,
-                beyond=True,
-                prompt_tokens=before.prompt_tokens + alone.prompt_tokens,
-                answer_tokens=before.answer_tokens + alone.answer_tokens,
-                seconds=before.seconds + alone.seconds,
-            )
+        for row, alone in zip(rows, self._inner.answer([conversations[row] for row in rows], decoding), strict=True):
+            warning, text = BEYOND[spoken(found[row].language)], alone.text.strip()
+            spans = tuple((start + len(warning), end + len(warning)) for start, end in sentences(text))
+            answers[row] = _after(answers[row], replace(alone, text=warning + text, unsupported=spans, beyond=True))
+
+
+def _after(before: Answer, answer: Answer) -> Answer:
+    """An answer with what was found and spent before it."""
+    return replace(
+        answer,
+        retrieved=before.retrieved,
+        prompt_tokens=before.prompt_tokens + answer.prompt_tokens,
+        answer_tokens=before.answer_tokens + answer.answer_tokens,
+        seconds=before.seconds + answer.seconds,
+    )
