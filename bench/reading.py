@@ -1,9 +1,9 @@
 """How well and how fast files are read: a PDF in two languages, 600 small web pages, and pages that are pictures.
 
-- PDF: Debian's reference. The truth is the same book as web pages: words in windows of 12 characters, table rows cell by
-  cell; headings are counted against the outline, and have to stand where they say.
-- Web pages: LibreOffice's help. Files a CPU-second in one process, in confined processes that stay (as `add` reads them),
-  and in a new process for each file.
+- PDF: Debian's reference. The truth is the same book as web pages: words in windows of 12 characters, table rows cell
+  by cell; headings are counted against the outline, and have to stand where they say.
+- Web pages: LibreOffice's help. Files a CPU-second in one process, in confined processes that stay (as `add` reads
+  them), and in a new process for each file.
 - Pictures: pages of the PDF drawn at 150 dots an inch and recognised; the truth is their text layer, in windows of 6.
 
     python bench/reading.py FOLDER          # FOLDER as for bench/documents.py, which fetches the packages
@@ -204,12 +204,20 @@ def recognised(folder: Path, code: str, most: int) -> dict[str, object]:
             windows = [words[at : at + 6] for at in range(len(words) - 6)]
             right += sum(window in held for window in windows)
             total += len(windows)
-    return {"pages": most, "windows": total, "recovered": round(right / total, 4), "cpu_seconds_a_page": round(cpu / most, 1)}
+    return {
+        "pages": most,
+        "windows": total,
+        "recovered": round(right / total, 4),
+        "cpu_seconds_a_page": round(cpu / most, 1),
+    }
 
 
 def drawn(record: dict[str, object]) -> str:
     """The result as Markdown."""
-    lines = [f"# Reading\n\n{record['date']} · {record['machine']} · `{record['command']}`\n", f"{record['versions']}\n"]
+    lines = [
+        f"# Reading\n\n{record['date']} · {record['machine']} · `{record['command']}`\n",
+        f"{record['versions']}\n",
+    ]
     for name in ("pdf", "ocr"):
         of = record[name]
         assert isinstance(of, dict)
@@ -219,7 +227,13 @@ def drawn(record: dict[str, object]) -> str:
         lines.append("")
     html = record["html"]
     assert isinstance(html, dict)
-    lines += ["## HTML\n", "| | |", "|-|-|", *(f"| {key.replace('_', ' ')} | {value} |" for key, value in html.items()), ""]
+    lines += [
+        "## HTML\n",
+        "| | |",
+        "|-|-|",
+        *(f"| {key.replace('_', ' ')} | {value} |" for key, value in html.items()),
+        "",
+    ]
     return "\n".join(lines)
 
 

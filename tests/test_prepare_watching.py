@@ -34,7 +34,7 @@ def test_each_change_is_one_round_that_reads_only_what_changed(
     assert workspace.material.document("docs/d.md").text == "new and whole"  # type: ignore[union-attr]
     steps.append(lambda: (docs / "a.md").write_text("# a\n\n第二版"))
     assert next(rounds).read == 1
-    steps.append(lambda: (docs / "b.md").unlink())
+    steps.append((docs / "b.md").unlink)
     assert next(rounds).forgotten == 1
 
     def move() -> None:
@@ -60,7 +60,7 @@ def test_an_emptied_folder_is_forgotten_and_a_missing_one_is_waited_for(workspac
     steps: list[Callable[[], object]] = []
     rounds = watch(workspace, [docs], rest=lambda _: steps.pop(0)() if steps else None)
     next(rounds)
-    steps.append(lambda: (docs / "a.md").unlink())
+    steps.append((docs / "a.md").unlink)
     assert next(rounds).forgotten == 1
     assert sources(workspace) == []
     steps += [docs.rmdir, lambda: None, lambda: None, docs.mkdir, lambda: (docs / "b.md").write_text("back")]

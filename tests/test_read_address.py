@@ -21,9 +21,14 @@ PAGE = "<html><body><main><h1>书院指南</h1><p>借期三十天。</p></main><
 class Site(BaseHTTPRequestHandler):
     """A small site with good pages, redirects and traps."""
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         self.server.asked.append(self.path)  # type: ignore[attr-defined]
-        to = {"/moved": "/page", "/loop": "/loop", "/inside": "http://169.254.169.254/latest", "/file": "file:///etc/passwd"}
+        to = {
+            "/moved": "/page",
+            "/loop": "/loop",
+            "/inside": "http://169.254.169.254/latest",
+            "/file": "file:///etc/passwd",
+        }
         if self.path in to:
             self.send_response(302)
             self.send_header("Location", to[self.path])

@@ -50,7 +50,7 @@ def is_address(path: str) -> bool:
 def is_public(address: str) -> bool:
     """Whether an IP address is one of the open internet: not of this machine, this network, or a special range."""
     found = ipaddress.ip_address(address.partition("%")[0])
-    carried: list[ipaddress.IPv4Address] = []
+    carried: list[ipaddress.IPv4Address | ipaddress.IPv6Address] = []
     if isinstance(found, ipaddress.IPv6Address):
         carried += filter(None, (found.ipv4_mapped, found.sixtofour, *(found.teredo or ())))
         if found in _NAT64:
