@@ -1,9 +1,9 @@
 """How well and how fast files are read: a PDF in two languages, 600 small web pages, and pages that are pictures.
 
-- PDF: Debian's reference. The truth is the same book as web pages: words in windows of 12 characters, table rows cell by
-  cell; headings are counted against the outline, and have to stand where they say.
-- Web pages: LibreOffice's help. Files a CPU-second in one process, in confined processes that stay (as `add` reads them),
-  and in a new process for each file.
+- PDF: Debian's reference. The truth is the same book as web pages: words in windows of 12 characters, table rows cell
+  by cell; headings are counted against the outline, and have to stand where they say.
+- Web pages: LibreOffice's help. Files a CPU-second in one process, in confined processes that stay (as `add` reads
+  them), and in a new process for each file.
 - Pictures: pages of the PDF drawn at 150 dots an inch and recognised; the truth is their text layer, in windows of 6.
 
     python bench/reading.py FOLDER          # FOLDER as for bench/documents.py, which fetches the packages

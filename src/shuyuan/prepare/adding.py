@@ -240,7 +240,8 @@ class _Visit:
         there = self.material.document(other) if other and PurePosixPath(other).suffix.lower() == kind else None
         if there is None or any(kind in way.suffixes for way in formats().values() if way.holds_files):
             return None
-        title = PurePosixPath(file.source).stem if there.title == PurePosixPath(other).stem else there.title
+        by_file = there.title == PurePosixPath(other).stem and there.title not in [h.title for h in there.headings[:1]]
+        title = PurePosixPath(file.source).stem if by_file else there.title
         return replace(there, id=fingerprint(file.source), source=file.source, title=title)
 
     def _store(self, file: File, parts: Sequence[Part]) -> None:

@@ -6,6 +6,7 @@ import io
 import stat
 import unicodedata
 import zipfile
+import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,13 @@ MOST_UNPACKED_BYTES = 400_000_000
 MOST_RATIO = 100  # ordinary documents pack 5 to 20 times; a bomb packs a thousand times
 MOST_TAGS = 3_000_000  # the parsers keep about 300 bytes for each
 BEGINS = (b"PK\x03\x04", b"PK\x05\x06")
-_KINDS = {".docx": "Word document", ".pptx": "PowerPoint file", ".xlsx": "spreadsheet", ".epub": "e-book"}
-_BROKEN = (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError, ValueError)
+_KINDS = {
+    **dict.fromkeys((".docx", ".docm"), "Word document"),
+    **dict.fromkeys((".pptx", ".pptm"), "PowerPoint file"),
+    **dict.fromkeys((".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"), "spreadsheet"),
+    ".epub": "e-book",
+}
+_BROKEN = (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError, ValueError, zlib.error)
 
 
 def holds(data: bytes, part: str) -> bool:

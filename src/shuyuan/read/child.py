@@ -38,7 +38,7 @@ def _read(path: Path, source: str, out: BinaryIO) -> bool:
     short = False
     for part in read_parts(path, source):
         short = short or part.short
-        _send(out, {**asdict(part), "document": asdict(part.document) if part.document else None})
+        _send(out, asdict(part))
     return short
 
 

@@ -13,6 +13,7 @@ from shuyuan.read.formats import Format, make_document
 from shuyuan.read.html import to_markdown
 
 OLD_OFFICE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+OLD_SHEET = "Workbook".encode("utf-16-le")  # the name of the part that makes an old Office file a spreadsheet
 _STYLES = "\n".join(
     [
         "p[style-name='Title'] => h1:fresh",
@@ -31,7 +32,7 @@ class Docx(Format):
     @classmethod
     def recognises(cls, data: bytes) -> bool:
         """A zip archive with a Word document in it; or an old Office file, of which `read` says what it is."""
-        return data.startswith(OLD_OFFICE) or holds(data, "word/document.xml")
+        return (data.startswith(OLD_OFFICE) and OLD_SHEET not in data) or holds(data, "word/document.xml")
 
     def read(self, data: bytes, path: Path, source: str) -> Document:
         """Read one document. Archives that would unpack without end, and XML that defines entities, are refused."""

@@ -13,6 +13,7 @@ import resource
 import struct
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 CPU_SECONDS = 120  # for one file, and again for each page whose words are recognised
 MEMORY_BYTES = 3 << 30  # of address space; the recogniser's models need half of it
@@ -42,9 +43,9 @@ _alive: list[Callable[[], None]] = []
 def confine(alive: Callable[[], None]) -> None:
     """Give up, for the rest of this process, what reading does not need. `alive` is called by `more_time`."""
     _alive.append(alive)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    for kind, most in (("CORE", 0), ("FSIZE", 0), ("AS", MEMORY_BYTES)):
+        with suppress(ValueError, OSError):  # macOS refuses the one on memory; a lower one that is there stays
+            resource.setrlimit(getattr(resource, f"RLIMIT_{kind}"), (most, most))
     if platform.system() == "Linux":
         libc = ctypes.CDLL(None, use_errno=True)
         libc.prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0)
@@ -58,7 +59,7 @@ def more_time() -> None:
     if _alive:
         used = resource.getrusage(resource.RUSAGE_SELF)
         seconds = int(used.ru_utime + used.ru_stime) + CPU_SECONDS
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.getrlimit(resource.RLIMIT_CPU)[1]))
         _alive[0]()
 
 

@@ -9,12 +9,11 @@ from typing import Any, ClassVar
 from shuyuan.base.errors import Fixable
 from shuyuan.base.records import Document, Heading
 from shuyuan.read.archive import BEGINS, broken, holds, open_archive
-from shuyuan.read.docx import OLD_OFFICE
+from shuyuan.read.docx import OLD_OFFICE, OLD_SHEET
 from shuyuan.read.encoding import tidy
 from shuyuan.read.formats import Format, make_document
 from shuyuan.read.table import cell_text, table_lines
 
-_OLD_SHEET = "Workbook".encode("utf-16-le")
 _PARTS = ("xl/workbook.xml", "xl/workbook.bin")
 _ODS = b"mimetypeapplication/vnd.oasis.opendocument.spreadsheet"
 
@@ -29,7 +28,7 @@ class Xlsx(Format):
     def recognises(cls, data: bytes) -> bool:
         """A zip archive with a workbook in it, or an old Office file with one."""
         if data.startswith(OLD_OFFICE):
-            return _OLD_SHEET in data
+            return OLD_SHEET in data
         return any(holds(data, part) for part in _PARTS) or (data.startswith(BEGINS) and _ODS in data[:200])
 
     def read(self, data: bytes, path: Path, source: str) -> Document:
