@@ -197,21 +197,31 @@ def one_figure(times: int) -> Iterator[dict[str, Any]]:
 
 
 def pooled_figures(times: int) -> Iterator[dict[str, Any]]:
-    """Coverage of a pooled score: bits per byte of texts of very different length, alike in their surprise."""
-    for texts in (10, 20, 60):
-        random = np.random.default_rng([SEED, texts])
-        sizes = random.lognormal(6, 0.8, (times, texts))
-        rates = random.gamma(16, 1 / 16, (times, texts)) * (sizes / np.exp(6)) ** -0.1
+    """Coverage of formulas of added counts: bits per byte of texts of very different length, and precision."""
+    for items in (10, 20, 60):
+        random = np.random.default_rng([SEED, items])
+        sizes = random.lognormal(6, 0.8, (times, items))
+        bits = sizes * random.gamma(16, 1 / 16, (times, items)) * (sizes / np.exp(6)) ** -0.1
         truth = float(np.exp(6) ** 0.1 * np.exp(6 * 0.9 + (0.8 * 0.9) ** 2 / 2) / np.exp(6 + 0.8**2 / 2))
-        facts = facts_of(np.full(texts, 1))
-        rows = np.stack([sizes * rates, sizes], axis=-1)
-        found = [pooled(row, lambda sums: sums[..., 0] / sums[..., 1], facts) for row in rows]
-        ours = np.array([i.low for i in found], float), np.array([i.high for i in found], float)
-        draws = random.multinomial(texts, np.full(texts, 1 / texts), PLAIN).astype(float)
-        means = np.stack([draws @ row[:, 0] / (draws @ row[:, 1]) for row in rows])
-        low, high = np.quantile(means, [0.025, 0.975], axis=1)
-        row = {"cell": f"bits per byte, {texts} texts", "ours": covered(ours, truth), "BCa": None}
-        yield row | {"percentile": covered((low, high), truth), "width": float((ours[1] - ours[0]).mean())}
+        yield _pooled_row(f"bits per byte, {items} texts", bits, sizes, truth, random, bounded=False)
+        said = random.integers(1, 6, (times, items)).astype(float)
+        right = random.binomial(said.astype(int), random.beta(3, 1.5, (times, items))).astype(float)
+        yield _pooled_row(f"precision, pooled over {items} facts", right, said, 2 / 3, random, bounded=True)
+
+
+def _pooled_row(
+    name: str, parts: Floats, wholes: Floats, truth: float, random: Random, *, bounded: bool
+) -> dict[str, Any]:
+    items = parts.shape[1]
+    found = [
+        pooled(row, lambda sums: sums[..., 0] / sums[..., 1], facts_of(np.full(items, 1)), bounded=bounded)
+        for row in np.stack([parts, wholes], axis=-1)
+    ]
+    ours = np.array([i.low for i in found], float), np.array([i.high for i in found], float)
+    draws_IB = random.multinomial(items, np.full(items, 1 / items), PLAIN).T.astype(float)
+    low, high = np.quantile((parts @ draws_IB) / (wholes @ draws_IB), [0.025, 0.975], axis=1)
+    row = {"cell": name, "ours": covered(ours, truth), "BCa": None, "percentile": covered((low, high), truth)}
+    return row | {"width": float((ours[1] - ours[0]).mean())}
 
 
 def two_assistants(times: int) -> Iterator[dict[str, Any]]:
@@ -275,7 +285,7 @@ def speed() -> dict[str, float]:
 
     def jobs() -> Iterator[tuple[str, Callable[[], object]]]:
         yield "10 shares", lambda: intervals(right, facts)
-        yield "10 means, BCa of 10,000 resamples", lambda: intervals(smooth * 9, facts, bounded=False)
+        yield "10 amounts", lambda: intervals(smooth * 9, facts, bounded=False)
         yield "1 pooled metric of 10 counts, BCa", lambda: pooled(counts, lambda s: s[..., 0] / s.sum(-1), facts)
         yield "verdict, marks of 0 and 1", lambda: verdict({f"a{n}": row for n, row in enumerate(right)}, facts)
         yield "verdict, F1-like, 10,000 swaps", lambda: verdict({f"a{n}": row for n, row in enumerate(smooth)}, facts)
@@ -316,8 +326,9 @@ def drawn(record: Mapping[str, Any]) -> str:
         "",
         "## How often the 95 % interval of a score holds the truth",
         "",
-        "Ours: Wilson with effective n and Student's t for scores from 0 to 1; the widened BCa bootstrap over facts "
-        f"for others. Beside it the plain bootstraps over facts ({PLAIN:,} resamples). “Alike” is the intraclass "
+        "Ours: Wilson with effective n and Student's t for scores from 0 to 1; for amounts (seconds, bits per byte) "
+        "Student's t on a log scale; for pooled scores from 0 to 1 (precision, BLEU) the widened BCa bootstrap over "
+        f"facts. Beside it the plain bootstraps over facts ({PLAIN:,} resamples). “Alike” is the intraclass "
         "correlation of the wordings of one fact.",
         "",
         "| sittings of | ours | BCa | percentile | ours, mean width |",

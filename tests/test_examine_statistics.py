@@ -1,7 +1,12 @@
 """The statistics: golden numbers, and what they promise shown on simulated assistants."""
 
+import importlib
+import math
+from types import ModuleType
+
 import numpy as np
 import pytest
+from conftest import REPOSITORY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -101,9 +106,9 @@ def test_what_can_be_seen_is_said_before() -> None:
 def test_a_share_gets_wilsons_interval_for_what_its_items_are_worth() -> None:
     right = np.array([[1.0] * 7 + [0.0] * 3])
     (found,) = intervals(right, own(10))
-    assert (found.low, found.high) == pytest.approx(wilson(0.7 * 9, 9, student(9)))
+    assert (found.low, found.high) == pytest.approx(wilson(7, 10))
     (repeated,) = intervals(np.repeat(right, 5, axis=1), np.repeat(own(10), 5).tolist())
-    assert (repeated.low, repeated.high) == pytest.approx((found.low, found.high))
+    assert (repeated.low, repeated.high) == pytest.approx(wilson(0.7 * 9, 9, student(9)))
     assert repeated.n == 50
     (even,) = intervals(np.array([[0.5] * 8]), own(8))
     assert even.low is not None
@@ -115,6 +120,16 @@ def test_assistants_that_never_differed_may_still_differ() -> None:
     found = compare(("a", same), ("b", same.copy()), own(40))
     assert found is not None
     assert (found.low, found.high) == pytest.approx((-wilson(0, 40)[1], wilson(0, 40)[1]))
+
+
+def test_a_difference_of_shares_stays_between_minus_one_and_one() -> None:
+    found = compare(("a", np.array([1.0, 1.0])), ("b", np.array([1.0, 0.0])), own(2))
+    assert found is not None
+    assert (found.low, found.high) == (-1, 1)
+    slow = compare(("a", np.array([10.0, 20.0])), ("b", np.array([1.0, 3.0])), own(2))
+    assert slow is not None
+    assert slow.high is not None
+    assert slow.high > 17
 
 
 def test_pooled_scores_are_paired_too() -> None:
@@ -129,8 +144,15 @@ def test_pooled_scores_are_paired_too() -> None:
     assert found.low is not None
     assert found.high is not None
     assert found.low < found.value == counts[:, 0].sum() / counts[:, 1].sum() < found.high
-    by_ratio = ratio(counts[:, 0], counts[:, 1])
-    assert (found.value, found.low, found.high, found.n) == (by_ratio.value, by_ratio.low, by_ratio.high, by_ratio.n)
+    amount = ratio(counts[:, 0], counts[:, 1])
+    assert amount.low is not None
+    assert amount.high is not None
+    assert (amount.value, amount.n) == (found.value, 60)
+    assert math.sqrt(amount.low * amount.high) == pytest.approx(found.value), "a log scale: the value is in the middle"
+    change = ratio(counts[:, 0] - 2, counts[:, 1])
+    assert change.low is not None
+    assert change.low < change.value
+    assert ratio(np.zeros(4), np.ones(4)).high == 0
     gap = compare_pooled(("better", better), ("plain", counts), formula, own(60))
     assert gap is not None
     assert gap.low is not None
@@ -207,20 +229,26 @@ def test_wordings_of_one_fact_do_not_count_as_evidence_five_times() -> None:
     assert believed.p < single.p
 
 
-def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
-    random = np.random.default_rng(4)
-    covered = rejected = 0
-    trials = 80
-    for _ in range(trials):
-        difficulty = random.beta(2, 2, 40)
-        items = (random.random((2, 3, 40)) < difficulty).astype(float).transpose(0, 2, 1).reshape(2, 120)
-        facts = [f"f{at // 3:02}" for at in range(120)]
-        (found,) = intervals(items[:1], facts)
-        covered += bool(found.low is not None and found.high is not None and found.low <= 0.5 <= found.high)
-        comparison = compare(("a", items[0]), ("b", items[1]), facts)
-        rejected += comparison is not None and comparison.p <= 0.05
-    assert 0.87 <= covered / trials <= 0.99
-    assert rejected / trials <= 0.10
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(REPOSITORY / "bench")
+    return importlib.import_module("exam_statistics")
+
+
+def test_intervals_cover_the_truth_about_as_often_as_they_say(bench: ModuleType) -> None:
+    one = [row["ours"] for row in (*bench.one_figure(100), *bench.pooled_figures(50))]
+    two = list(bench.two_assistants(60))
+    assert 0.94 <= np.mean(one) <= 0.965
+    assert min(one) >= 0.85
+    assert 0.93 <= np.mean([row["ours"] for row in two]) <= 0.97
+    assert np.mean([row["told apart"] for row in two if row["truth"] == 0]) <= 0.05
+
+
+def test_equals_do_not_win_and_are_not_called_worse(bench: ModuleType) -> None:
+    rows = list(bench.verdicts(100))
+    assert np.mean([row["false winner"] for row in rows]) <= 0.05
+    assert np.mean([row["wrongly worse"] for row in rows]) <= 0.07
+    assert all(row["worse wins"] <= 0.05 for row in bench.worse_ones(60))
 
 
 def test_what_is_missing_is_left_out_and_said() -> None:

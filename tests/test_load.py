@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import shutil
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,6 @@ from tiny import tiny_folder
 
 from shuyuan.base.errors import Fixable
 from shuyuan.base.records import ask
-from shuyuan.load import generate as generating
 from shuyuan.load.answering import ModelAssistant
 from shuyuan.load.catalogue import entries
 from shuyuan.load.embedder import Embedder, open_embedder
@@ -51,15 +53,6 @@ def test_generation_equals_transformers_in_a_batch_and_alone(small: Model) -> No
         assert answer == [token for token in whole if token not in small.end_tokens]
         assert generate(small, [prompt], 12) == [answer]
     assert "Paris" in small.tokenizer.decode(together[0])
-
-
-def test_batches_hold_every_row_once_and_stay_within_bounds() -> None:
-    lengths = [5, 9000, 3, 7000, 40, *[10] * 200]
-    batches = list(generating._batches(lengths, 96))
-    assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
-    for batch in batches:
-        assert len(batch) <= generating.MOST_ROWS
-        assert len(batch) == 1 or len(batch) * (lengths[batch[0]] + 96) <= generating.MOST_TOKENS
 
 
 @pytest.mark.parametrize("length", [0, 8150])
@@ -165,7 +158,23 @@ def test_the_head_sees_one_piece_of_memory(tmp_path: Path) -> None:
     model = open_model(str(tiny_folder(tmp_path / "tiny")))
     seen = []
     hook = model.net.get_output_embeddings().register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    generate(model, [[1, 2, 3], [4, 5, 6, 7], [8]], max_new_tokens=2)
+    with torch.inference_mode():
+        model.net(input_ids=torch.ones(2, 3, dtype=torch.long), logits_to_keep=1)
     hook.remove()
     assert seen
     assert all(hidden.is_contiguous() for hidden in seen)
+
+
+def test_a_model_opened_again_shares_its_memory_until_its_folder_changes(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path / "tiny")
+    first, again, half = open_model(str(folder)), open_model(str(folder)), open_model(str(folder), torch.bfloat16)
+    assert again.net is first.net
+    assert half.net is not first.net
+    net = weakref.ref(first.net)
+    generate(first, [[1, 2, 3]], 2)
+    del first, again
+    gc.collect()
+    assert net() is None
+    shutil.copy(folder / "model.safetensors", folder / "other")
+    (folder / "other").replace(folder / "model.safetensors")
+    assert open_model(str(folder), torch.bfloat16).net is not half.net

@@ -261,7 +261,14 @@ def test_a_score_of_one_item_is_the_items_value_and_order_does_not_matter() -> N
         (Answer("北京 是 首都"), asked("北京是中国的首都", language="zh")),
         (Answer("a cat sat"), asked("the cat sat")),
     ]
-    for metric in (Bleu(), Chrf(), RougeL(), RougeN(), TokenF1(), F1(labels=("a cat sat", "the cat sat"))):
+    for metric in (
+        Bleu(),
+        Chrf(),
+        RougeL(),
+        RougeN(),
+        TokenF1(),
+        F1(labels=("a cat sat", "the cat sat", "北京是中国的首都")),
+    ):
         for answer, question in items:
             assert paper(metric, [(answer, question)]) == pytest.approx(metric.measure(answer, question))
         assert paper(metric, items) == pytest.approx(paper(metric, items[::-1]))
@@ -278,6 +285,8 @@ def test_labels_have_to_be_declared() -> None:
     assert Precision(labels=("是", "否"), average="micro").measure(Answer(" 是"), asked("是")) == 1
     assert Recall(labels=("是", "否"), average="micro").measure(Answer("是", refused=True), asked("是")) == 0
     assert metric.measure(Answer("是"), asked()) is None
+    with pytest.raises(Fixable, match="'maybe' is none of the labels"):
+        metric.measure(Answer("是"), asked("maybe"))
 
 
 def test_several_answers_to_one_question() -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from shuyuan.base.errors import Fixable
 from shuyuan.base.records import Passage
 from shuyuan.base.shelf import choices, choose
-from shuyuan.store.contract import Index, Vectors
+from shuyuan.store.contract import Index, Vectors, content_hash
 from shuyuan.store.lance import Lance
 
 WIDTH = 8
@@ -31,7 +31,8 @@ TEXTS = {
 
 
 @pytest.fixture(params=choices("store"))
-def store(request: pytest.FixtureRequest) -> str:
+def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("QDRANT_URL", ":memory:")  # the client's own server, inside this process
     return str(request.param)
 
 
@@ -57,8 +58,8 @@ def texts(store: str, tmp_path: Path) -> Index:
     return index
 
 
-def test_shelf_has_both() -> None:
-    assert set(choices("store")) == {"lance", "memory"}
+def test_shelf_has_all() -> None:
+    assert set(choices("store")) == {"lance", "memory", "qdrant", "sqlite"}
 
 
 def test_dense_agrees_with_exact_search(store: str, tmp_path: Path) -> None:
@@ -181,6 +182,48 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
         opened("memory", tmp_path)
 
 
+def test_export_gives_whole_documents_in_order(store: str, tmp_path: Path) -> None:
+    index, vectors = opened(store, tmp_path), unit(5_000)
+    rows = np.random.default_rng(3).permutation(5_000)
+    there = [passage(f"p{row:04}", f"文字 {row}", f"doc{row % 9}") for row in rows]
+    index.upsert(there, vectors)
+    batches = list(index.export())
+    assert len(batches) == 3
+    given = [p for passages, _ in batches for p in passages]
+    assert given == sorted(there, key=lambda p: (p.document_id, p.id))
+    row_of = {p.id: row for row, p in enumerate(there)}
+    assert np.array_equal(np.concatenate([of for _, of in batches]), vectors[[row_of[p.id] for p in given]])
+    documents = [{p.document_id for p in passages} for passages, _ in batches]
+    assert not documents[0] & documents[1]
+    assert not documents[1] & documents[2]
+
+
+def test_content_hash_is_of_what_is_there(store: str, tmp_path: Path) -> None:
+    texts, vectors = [passage(name, text) for name, text in TEXTS.items()], unit(len(TEXTS))
+    index, key = opened(store, tmp_path / "one"), opened("memory", tmp_path / "key")
+    assert content_hash(index) == content_hash(key)
+    index.upsert(texts[::-1], vectors[::-1])
+    key.upsert(texts, vectors)
+    assert content_hash(index) == content_hash(key)
+    index.upsert(texts[:1], vectors[1:2])
+    assert content_hash(index) != content_hash(key)
+
+
+def test_words_agree_with_exact_bm25(store: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    vocabulary = [f"word{n}" for n in range(60)]
+    texts = [" ".join(rng.choice(vocabulary, 20, replace=False)) for _ in range(200)]
+    there = [Passage(f"p{row:03}", f"d{row}", "", 0, len(text), text) for row, text in enumerate(texts)]
+    index, key = opened(store, tmp_path / "one"), opened("memory", tmp_path / "key")
+    index.upsert(there, unit(200))
+    key.upsert(there, unit(200))
+    for query in ("word1", "word2 word3", "word4 word5 word6 word7"):
+        exact, found = dict(key.words(query, 200)), index.words(query, 10)
+        assert len(found) == 10
+        worst = sorted(exact.values())[-10]
+        assert all(exact[name] >= 0.95 * worst for name, _ in found)  # engines differ a little in a word's rarity
+
+
 WRITER = """
 import sys
 from pathlib import Path
@@ -193,8 +236,19 @@ for number in range(100_000):
 """
 
 
-def test_kill_during_upsert_loses_nothing_acknowledged(store: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", WRITER, str(Path(__file__).parent), store, str(tmp_path)]
+REPLACER = WRITER.replace('f"doc{number}"', '"one"')
+
+
+@pytest.fixture
+def on_disk(store: str) -> str:
+    if store == "qdrant":
+        pytest.skip("what a server acknowledged is the server's to keep")
+    return store
+
+
+def killed(script: str, store: str, folder: Path) -> int:
+    """Run a writer, kill it between two lines, and say how many upserts it had acknowledged."""
+    command = [sys.executable, "-c", script, str(Path(__file__).parent), store, str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout
         assert writer.stdout.readline() == "0\n"
@@ -202,7 +256,45 @@ def test_kill_during_upsert_loses_nothing_acknowledged(store: str, tmp_path: Pat
         writer.send_signal(signal.SIGKILL)
         acknowledged = 1 + len([line for line in writer.stdout.read().split("\n") if line])
     assert writer.returncode == -signal.SIGKILL
-    index = opened(store, tmp_path)
+    return acknowledged
+
+
+def test_kill_while_replacing_doubles_nothing(on_disk: str, tmp_path: Path) -> None:
+    acknowledged = killed(REPLACER, on_disk, tmp_path)
+    index = opened(on_disk, tmp_path)
+    assert index.count() == 50
+    ((passages, _),) = index.export()
+    assert {p.id.split("-")[0] for p in passages} in ({str(acknowledged - 1)}, {str(acknowledged)})
+
+
+def test_an_upsert_cut_between_its_requests_is_put_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QDRANT_URL", ":memory:")
+    index = opened("qdrant", tmp_path)
+    index.upsert([passage(f"a{n}", "旧 old", "one") for n in range(3)], unit(3))
+    new = [passage(f"b{n}", "新 new", "one") for n in range(600)]
+
+    def cut(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as now:
+        now.setattr(index._client, "delete", cut)  # type: ignore[attr-defined]
+        with pytest.raises(KeyboardInterrupt):
+            index.upsert(new, unit(600))
+    assert index.count() == 603
+    again = opened("qdrant", tmp_path)
+    again.upsert(new, unit(600))
+    assert again.count() == 600
+
+
+def test_a_server_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QDRANT_URL", "http://127.0.0.1:9")
+    with pytest.raises(Fixable, match=r"127\.0\.0\.1:9"):
+        opened("qdrant", tmp_path)
+
+
+def test_kill_during_upsert_loses_nothing_acknowledged(on_disk: str, tmp_path: Path) -> None:
+    acknowledged = killed(WRITER, on_disk, tmp_path)
+    index = opened(on_disk, tmp_path)
     assert index.count() in (acknowledged * 50, acknowledged * 50 + 50)  # the last one whole, or not at all
     assert len(index.passages([f"{acknowledged - 1}-{part}" for part in range(50)])) == 50
     index.upsert([passage("after", "以后 afterwards", "after")], unit(1))

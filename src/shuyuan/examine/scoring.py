@@ -13,7 +13,17 @@ from shuyuan.base.shelf import kebab_name
 from shuyuan.examine.papers import Paper, Text
 from shuyuan.examine.results import BASE, BITS, MAIN, Sheet
 from shuyuan.examine.sitting import Cost, Sat
-from shuyuan.examine.statistics import Interval, Verdict, compare, intervals, pooled, ratio, verdict
+from shuyuan.examine.statistics import (
+    Comparison,
+    Interval,
+    Verdict,
+    compare,
+    compare_pooled,
+    intervals,
+    pooled,
+    ratio,
+    verdict,
+)
 from shuyuan.measure.bits_per_byte import bits_per_byte
 from shuyuan.measure.marking import Floats, Metric, PooledMetric
 
@@ -49,12 +59,12 @@ def score(
             for name in names:
                 counts = [metric.tally([sat[name].answers[q.id]], q, relevant.get(q.id, ())) for q in asked]
                 rows[name], interval = _marked(metric, counts, clusters, seed)
-                marks[name][key] = {q.id: float(v) for q, v in zip(asked, rows[name], strict=True) if not np.isnan(v)}
+                marks[name][key] = _by_item(metric, asked, rows[name])
                 if not math.isnan(interval.value):
                     scores[name][key] = _score(key, interval, signatures[key])
             if paper.pool == "general" and BASE in names:
                 for name, row in rows.items():
-                    change = compare((name, row), (BASE, rows[BASE]), clusters, seed)
+                    change = _change(metric, (name, row), (BASE, rows[BASE]), clusters, seed)
                     if change:
                         changes[name][key] = Score(
                             key, change.difference, change.n, change.low, change.high, signatures[key]
@@ -81,15 +91,31 @@ def score(
 def _marked(
     metric: Metric, counts: Sequence[tuple[float, ...] | None], clusters: Sequence[str], seed: int
 ) -> tuple[Floats, Interval]:
-    """The value of each item, NaN where the metric does not apply, and the score of them all."""
+    """The counts of each item [N, D], NaN where the metric does not apply, and the score of them all."""
     size = max((len(row) for row in counts if row), default=0)
     if not size:
-        return np.full(len(counts), math.nan), Interval(math.nan, None, None, 0, 0)
-    counts_ND = np.array([row or (math.nan,) * size for row in counts], dtype=float)
-    values_N = metric.pooled(counts_ND)
+        return np.full((len(counts), 2), math.nan), Interval(math.nan, None, None, 0, 0)
+    rows_ND = np.array([row or (math.nan,) * size for row in counts], dtype=float)
     if isinstance(metric, PooledMetric):
-        return values_N, pooled(counts_ND, metric.pooled, clusters, seed)
-    return values_N, intervals(values_N[None], clusters, seed, metric.bounded)[0]
+        return rows_ND, pooled(rows_ND, metric.pooled, clusters, seed, bounded=metric.bounded)
+    return rows_ND, intervals(metric.pooled(rows_ND)[None], clusters, seed, metric.bounded)[0]
+
+
+def _by_item(metric: Metric, asked: Sequence[Question], rows_ND: Floats) -> dict[str, float]:
+    """Question id → the item's own value, where the metric applies."""
+    known = np.flatnonzero(~np.isnan(rows_ND).any(axis=1))
+    values = metric.pooled(rows_ND[known]) if len(known) else ()
+    return {
+        asked[at].id: float(value) for at, value in zip(known.tolist(), values, strict=True) if not math.isnan(value)
+    }
+
+
+def _change(
+    metric: Metric, one: tuple[str, Floats], other: tuple[str, Floats], clusters: Sequence[str], seed: int
+) -> Comparison | None:
+    if isinstance(metric, PooledMetric):
+        return compare_pooled(one, other, metric.pooled, clusters, seed)
+    return compare((one[0], metric.pooled(one[1])), (other[0], metric.pooled(other[1])), clusters, seed)
 
 
 def _add_bits(

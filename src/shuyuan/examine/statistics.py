@@ -18,7 +18,7 @@ from shuyuan.examine.quantiles import LEVEL, Z_POWER, Z, student
 from shuyuan.examine.resampling import RESAMPLES, Formula, bootstrap, jackknife_error, swap_p, swap_pooled_p
 from shuyuan.measure.marking import Floats
 
-__all__ = ["LEVEL", "RESAMPLES", "Floats"]  # known to others by this module
+__all__ = ["LEVEL", "RESAMPLES"]  # known to others by this module
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +67,10 @@ class Verdict:
 def intervals(scores_AN: Floats, clusters_N: Sequence[str], seed: int = 0, bounded: bool = True) -> list[Interval]:
     """The mean of each row with its 95 % interval.
 
-    Scores from 0 to 1 (`bounded`) get Wilson's interval for as many independent items as the spread between clusters
-    says they are worth, with Student's t for the number of clusters; a row of nothing but 0s or 1s is worth its
-    clusters. Other scores get the bootstrap over clusters. Fewer than two clusters: no interval. A row without items:
-    value NaN, n 0.
+    Marks of 0 and 1, one a cluster, get Wilson's interval. Other scores from 0 to 1 (`bounded`) get it for as many
+    independent items as the spread between clusters says they are worth, with Student's t for the number of clusters; a
+    row of nothing but 0s or 1s is worth its clusters. Other scores are amounts, as in `pooled`. Fewer than two
+    clusters: no interval. A row without items: value NaN, n 0.
     """
     found = []
     for sums_C, counts_C in zip(*_by_cluster(scores_AN, clusters_N), strict=True):
@@ -81,29 +81,35 @@ def intervals(scores_AN: Floats, clusters_N: Sequence[str], seed: int = 0, bound
         low: float | None = None
         high: float | None = None
         if clusters > 1 and bounded:
-            low, high = _share(value, n, _error(sums, counts), clusters)
+            low, high = _share(sums, counts)
         elif clusters > 1:
-            low, high = bootstrap(np.stack([sums, counts], axis=1), _mean_of, seed)
+            low, high = _amount(np.stack([sums, counts], axis=1), _mean_of, seed)
         found.append(Interval(value, low, high, n, clusters))
     return found
 
 
-def pooled(counts_ND: Floats, formula: Formula, clusters_N: Sequence[str], seed: int = 0) -> Interval:
-    """`formula(Σ counts)` of a pooled metric with its bootstrap interval over clusters; rows of NaN do not apply.
+def pooled(
+    counts_ND: Floats, formula: Formula, clusters_N: Sequence[str], seed: int = 0, *, bounded: bool = True
+) -> Interval:
+    """`formula(Σ counts)` of a pooled metric with its 95 % interval over clusters; rows of NaN do not apply.
 
-    Fewer than two clusters, or a score that is undefined: no interval.
+    Scores from 0 to 1 (`bounded`) get the bootstrap over clusters; amounts without an upper bound (perplexity, bits per
+    byte) Student's t on a logarithmic scale. Fewer than two clusters, or a score that is undefined: no interval.
     """
     known = _complete(counts_ND)
     counts_CD = _sums(counts_ND[known], _of(clusters_N, known))
     value = float(formula(counts_CD.sum(axis=0))) if len(counts_CD) else math.nan
-    low, high = bootstrap(counts_CD, formula, seed) if len(counts_CD) > 1 and not math.isnan(value) else (None, None)
+    low: float | None = None
+    high: float | None = None
+    if len(counts_CD) > 1 and not math.isnan(value):
+        low, high = (bootstrap if bounded else _amount)(counts_CD, formula, seed)
     return Interval(value, low, high, int(known.sum()), len(counts_CD))
 
 
 def ratio(totals_N: Floats, sizes_N: Floats, seed: int = 0) -> Interval:
-    """Σ totals / Σ sizes with its bootstrap interval over items; bits per byte weighs items by size. Sizes > 0."""
+    """Σ totals / Σ sizes with its interval over items; bits per byte weighs items by size. Sizes > 0."""
     items = [f"{at:09}" for at in range(len(totals_N))]
-    return pooled(np.stack([totals_N, sizes_N], axis=1), _mean_of, items, seed)
+    return pooled(np.stack([totals_N, sizes_N], axis=1), _mean_of, items, seed, bounded=False)
 
 
 def compare(
@@ -127,11 +133,12 @@ def compare(
     high: float | None = None
     detectable: float | None = None
     if clusters > 1:
-        error = _error(gaps_C, counts_C)
+        error, rows = _error(gaps_C, counts_C), np.stack([one[1][both], other[1][both]])
         half = student(clusters - 1) * error
-        if error == 0 and np.isin([one[1][both], other[1][both]], (0.0, 1.0)).all():
+        if error == 0 and np.isin(rows, (0.0, 1.0)).all():
             half = wilson(0, clusters)[1]  # they never differed, or always: Wilson's bound on what was not seen
-        low, high = difference - half, difference + half
+        most = 1.0 if ((rows >= 0) & (rows <= 1)).all() else math.inf
+        low, high = max(-most, difference - half), min(most, difference + half)
         detectable = (Z + Z_POWER) * error or None
     p = swap_p(gaps_C, seed)
     return Comparison(one[0], other[0], difference, low, high, p, p, n, clusters, detectable)
@@ -208,13 +215,24 @@ def mcnemar(only_one: int, only_other: int) -> float:
     return min(1.0, 2 * tail / (1 << n))
 
 
-def _share(value: float, n: int, error: float, clusters: int) -> tuple[float, float]:
+def _share(sums_C: Floats, counts_C: Floats) -> tuple[float, float]:
     """Wilson's interval with effective n: value·(1 − value) / error² (Franco et al. 2019)."""
-    spread = value * (1 - value)
-    if spread <= 0:
-        return wilson(clusters if value else 0, clusters)
-    worth = spread / error**2 if error > 0 else float(n)
+    clusters, n = len(sums_C), float(counts_C.sum())
+    value = float(sums_C.sum() / n)
+    spread, error = value * (1 - value), _error(sums_C, counts_C)
+    if spread <= 0 or (n == clusters and np.isin(sums_C, (0.0, 1.0)).all()):
+        return wilson(value * clusters, clusters)
+    worth = spread / error**2 if error > 0 else n
     return wilson(value * worth, worth, student(clusters - 1))
+
+
+def _amount(counts_CD: Floats, formula: Formula, seed: int) -> tuple[float, float]:
+    """Student's t on the logarithm of what cannot be negative; the bootstrap for what can, such as a change."""
+    value = float(formula(counts_CD.sum(axis=0)))
+    if value <= 0 or (counts_CD < 0).any():
+        return bootstrap(counts_CD, formula, seed)
+    factor = math.exp(min(700.0, student(len(counts_CD) - 1) * jackknife_error(counts_CD, formula) / value))
+    return value / factor, value * factor
 
 
 def _corrected(found: Sequence[Comparison], factor: Callable[[int], int]) -> tuple[Comparison, ...]:

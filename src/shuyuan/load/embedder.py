@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from shuyuan.load.model import best_device, compute_dtype, open_tokenizer
 from shuyuan.load.pulling import pull, read_manifest
 from shuyuan.load.quiet import quiet
 
-MOST_TOKENS = 8192  # of one batch, padding included
+MOST_TOKENS, MOST_TOKENS_ON_CPU = 8192, 1024  # of one batch, padding included; a cache holds about 1024 tokens' numbers
 
 _Kind = Literal["query", "passage"]
 
@@ -41,7 +42,8 @@ class Embedder:
         """
         vectors = np.zeros((len(texts), self.width), np.float32)
         ids = self._encode([self._prompts.get(kind, "") + text for text in texts])
-        for rows in _batches([len(tokens) for tokens in ids]):
+        most = MOST_TOKENS_ON_CPU if self._net.device.type == "cpu" else MOST_TOKENS
+        for rows in _batches([len(tokens) for tokens in ids], most):
             vectors[rows] = self._embed_batch([ids[row] for row in rows])
         return vectors
 
@@ -98,7 +100,46 @@ def open_embedder(name_or_path: str, dtype: torch.dtype | None = None) -> Embedd
             ) from error
         tokenizer = open_tokenizer(folder)
     name = str(read_manifest(folder).get("name") or f"{folder.name}-{_weights_mark(folder)}")
-    return Embedder(name, net.to(best_device()).eval(), tokenizer, folder)
+    net = net.to(best_device()).eval()
+    if net.device.type == "cpu" and net._supports_sdpa:  # its attention can be chosen
+        _register()
+        net.set_attn_implementation(_NAME)
+    return Embedder(name, net, tokenizer, folder)
+
+
+_NAME = "products"
+
+
+@cache
+def _register() -> None:
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    ALL_ATTENTION_FUNCTIONS.register(_NAME, _attention)
+    ALL_MASK_ATTENTION_FUNCTIONS.register(_NAME, ALL_MASK_ATTENTION_FUNCTIONS["eager"])
+
+
+def _attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    scaling: float | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention as two batched products: on a processor, with texts this short, torch's flash kernel takes as long as
+    all the rest of the network. All of [B, H, T, D]: B texts, H heads, T tokens, D width of a head."""
+    B, H, T, D = query.shape
+    if key.shape[1] != H:  # several query heads share a key's
+        key, value = (shared.repeat_interleave(H // shared.shape[1], 1) for shared in (key, value))
+    query = query * (D**-0.5 if scaling is None else scaling)
+    scores_BHTT = torch.bmm(query.reshape(B * H, T, D), key.reshape(B * H, T, D).transpose(1, 2)).view(B, H, T, T)
+    if attention_mask is not None:
+        scores_BHTT = scores_BHTT + attention_mask
+    share = scores_BHTT.softmax(-1).view(B * H, T, T)
+    return torch.bmm(share, value.reshape(B * H, T, D)).view(B, H, T, D).transpose(1, 2), None
 
 
 def _weights_mark(folder: Path) -> str:
@@ -124,10 +165,10 @@ def _pools_mean(folder: Path) -> bool:
     return modes == {"pooling_mode_mean_tokens"}
 
 
-def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+def _batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
     batch: list[int] = []
     for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
-        if batch and (len(batch) + 1) * lengths[batch[0]] > MOST_TOKENS:
+        if batch and (len(batch) + 1) * lengths[batch[0]] > most:
             yield batch
             batch = []
         batch.append(row)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from shuyuan.base.errors import Fixable
 from shuyuan.base.files import read_json
@@ -57,27 +60,37 @@ def open_model(name_or_path: str, dtype: torch.dtype | None = None) -> Model:
     """Open a model by catalogue name, folder or GGUF file, fetching and converting it when it is not here.
 
     `dtype` None: the one recommended for this model (bfloat16 only where the processor computes it natively), float32
-    otherwise. A GPU is used when there is one; the number of threads is left alone. Raises `Fixable` as `pull` does.
+    otherwise. A GPU is used when there is one; the number of threads is left alone. A network that is open already is
+    shared: treat it as frozen. Raises `Fixable` as `pull` does.
     """
-    from transformers import AutoModelForCausalLM
-
     folder = pull(name_or_path)
     name = str(read_manifest(folder).get("name") or folder.name)
-    with quiet():
-        tokenizer = open_tokenizer(folder)
-        try:
-            net = AutoModelForCausalLM.from_pretrained(
-                folder,
-                dtype=dtype or compute_dtype(folder),
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-            )
-        except (ValueError, OSError, RuntimeError, KeyError) as error:
-            raise _unopened(folder, "language model", error) from error
+    dtype = dtype or compute_dtype(folder)
+    key = (folder.resolve(), dtype, *sorted((file.name, file.stat().st_mtime_ns) for file in folder.iterdir()))
+    with _opening, quiet():
+        net = _open.get(key)
+        if net is None:
+            net = _open[key] = _opened(folder, dtype)
+        return Model(name, net, open_tokenizer(folder), folder)
+
+
+# Networks in use. What is opened again is the same one: assistants on one base share its memory, and so its batches.
+_open: WeakValueDictionary[Hashable, Any] = WeakValueDictionary()
+_opening = threading.Lock()
+
+
+def _opened(folder: Path, dtype: torch.dtype) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    try:
+        net = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True
+        )
+    except (ValueError, OSError, RuntimeError, KeyError) as error:
+        raise _unopened(folder, "language model", error) from error
     # The last positions of a batch are a slice of memory; torch would multiply each row with a copy of the whole head.
     net.get_output_embeddings().register_forward_pre_hook(_contiguous)
-    return Model(name, net.to(best_device()).eval(), tokenizer, folder)
+    return net.to(best_device()).eval()
 
 
 def _contiguous(_: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:

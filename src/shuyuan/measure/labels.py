@@ -19,7 +19,7 @@ class LabelMetric(PooledMetric):
     """What precision, recall and F1 of a classification share.
 
     An answer says a label if it equals it once both are normalised; any other answer, and a refusal, says none. The
-    truth is the first gold that is a label. `macro` is the mean over all declared labels, `micro` pools them.
+    truth is the gold that is a label. `macro` is the mean over all declared labels, `micro` pools them.
     """
 
     reading: ClassVar[tuple[str, ...]] = ("case:lc", f"tok:{TOKENIZER}", f"norm:{NORM}", "undefined:0")
@@ -29,7 +29,7 @@ class LabelMetric(PooledMetric):
     )
 
     def counts(self, answer: Answer, question: Question, relevant: Collection[str] = ()) -> tuple[float, ...] | None:
-        """For each label: rightly said, said, and true. Raises Fixable where no labels are declared."""
+        """For each label: rightly said, said, and true. Raises Fixable where the truth is not declared."""
         if not self.labels:
             raise Fixable("there are no labels to mark answers with", "name them in `labels`, as the questions do")
         if not question.answers:
@@ -38,6 +38,8 @@ class LabelMetric(PooledMetric):
         said = None if answer.refused else tokens(answer.text, question.language)
         golds = [tokens(gold, question.language) for gold in question.answers]
         true = next((gold for gold in golds if gold in names), None)
+        if true is None:
+            raise Fixable(f"'{question.answers[0]}' is none of the labels", f"they are: {', '.join(self.labels)}")
         return tuple(
             float(value) for name in names for value in (name == said and said == true, name == said, name == true)
         )

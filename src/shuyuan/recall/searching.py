@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from shuyuan.base.errors import Fixable
 from shuyuan.base.files import fingerprint, locked, read_json, write_json
-from shuyuan.base.progress import say
+from shuyuan.base.progress import Bar, say
 from shuyuan.base.records import Passage
-from shuyuan.base.shelf import choose
+from shuyuan.base.shelf import choices, choose
+from shuyuan.recall.centring import Centres
 from shuyuan.recall.embedding import Embeds, embed_passages
 from shuyuan.recall.fuse import Fuse
 from shuyuan.recall.threshold import calibrate
-from shuyuan.store.contract import Index, Vectors, normal
+from shuyuan.store.contract import Index, Scored, Store, Vectors, content_hash, normal
 
-VERSION = 1
+VERSION = 2
+STORE = "lance"  # where a library is kept that nobody said anything about
 _FILE = "library.json"
 
 
@@ -36,7 +40,8 @@ class State:
     """What `library.json` says: what the index was built from.
 
     `documents`: id → fingerprint of its passages. `unfinished`: documents that a killed build may have left half done.
-    `thresholds`: language → the cosine below which a question is off this library's topics.
+    `centres`: what is taken off vectors (`Centres.plain`). `thresholds`: language → the cosine below which a question
+    is off this library's topics. `fuse`: the settings that `shuyuan tune search` chose for this library, if it did.
     """
 
     embedder: str = ""
@@ -45,16 +50,21 @@ class State:
     passages: int = 0
     documents: Mapping[str, str] = field(default_factory=dict)
     unfinished: Sequence[str] = ()
+    centres: Mapping[str, Sequence[float]] = field(default_factory=dict)
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    fuse: Mapping[str, float] = field(default_factory=dict)
     version: int = VERSION
 
 
 class Library:
-    """Passages in an index, with the embedder that placed them. `search` is the only way anything is looked up."""
+    """Passages in an index, with the embedder that placed them. `search` is the only way anything is looked up.
 
-    def __init__(self, folder: Path, index: Index, embedder: Embeds, state: State, fuse: Fuse) -> None:
-        self.folder, self.state, self.fuse = folder, state, fuse
-        self._index, self._embedder = index, embedder
+    `fuse`: the settings given, or else those chosen for this library, or else the defaults.
+    """
+
+    def __init__(self, folder: Path, index: Index, embedder: Embeds, state: State, fuse: Fuse | None) -> None:
+        self.folder, self.state, self.fuse = folder, state, fuse or Fuse.of(state.fuse)
+        self._index, self._embedder, self._centres = index, embedder, Centres(state.centres)
 
     @classmethod
     def build(
@@ -64,41 +74,70 @@ class Library:
         embedder: Embeds,
         cache: Path,
         *,
-        store: str = "lance",
+        store: str = "",
         fuse: Fuse | None = None,
     ) -> Library:
         """Make the index in `folder` hold exactly `passages`; only documents that changed are embedded and written.
 
-        A killed build goes on where it was. Raises Fixable when there is nothing to index, or another command builds.
+        `store` empty: the one it is in, or LanceDB. A killed build goes on where it was. Raises Fixable when there is
+        nothing to index, or another command builds.
         """
         if not passages:
             raise Fixable("there are no passages to build a library from", "add documents first: shuyuan add <folder>")
         with locked(folder / "lock", "building the library"):
-            state = _state(folder)
+            state = state_of(folder)
+            store = store or state.store or STORE
             if (state.version, state.embedder, state.store) != (VERSION, embedder.name, store):
-                shutil.rmtree(folder / "index", ignore_errors=True)
-                state = State(embedder.name, embedder.width, store)
-            index: Index = choose("store", store)().open(folder / "index", embedder.width)
+                centres = Centres.learn(embedder).plain
+                state = State(embedder.name, embedder.width, store, centres=centres, fuse=state.fuse)
+            _remove_all_but(store, folder)
+            index = _index(folder, state)
             if not state.unfinished and index.count() != state.passages:  # the index was lost, or never begun
                 state = replace(state, documents={})
-            library = cls(folder, index, embedder, state, fuse or Fuse())
+            library = cls(folder, index, embedder, state, fuse)
             library._become(passages, cache)
         return library
 
     @classmethod
     def open(cls, folder: Path, embedder: Embeds, fuse: Fuse | None = None) -> Library:
         """Open a library that was built, with the embedder it was built with. Raises Fixable when it is not so."""
-        state = _state(folder)
-        if not state.documents or state.unfinished or state.version != VERSION:
-            raise Fixable(f"there is no finished library in {folder}", "build it: shuyuan teach retrieve")
+        state = _finished(folder)
         if embedder.name != state.embedder:
             raise Fixable(
                 f"this library was built with {state.embedder}, not with {embedder.name}",
                 "build it again: shuyuan teach retrieve",
                 folder,
             )
-        index: Index = choose("store", state.store)().open(folder / "index", state.width)
-        return cls(folder, index, embedder, state, fuse or Fuse())
+        return cls(folder, _index(folder, state), embedder, state, fuse)
+
+    @classmethod
+    def move(cls, folder: Path, store: str, **settings: Any) -> bool:
+        """Move the index in `folder` to another store; False when it is there already.
+
+        The copy is compared with the old index, by count and by the hash of all passages and vectors, before the
+        library turns to it and the old one is removed. Killed at any time, one of the two is whole and in use.
+        """
+        with locked(folder / "lock", "moving the library"):
+            state = _finished(folder)
+            if state.store == store:
+                return False
+            _remove_all_but(state.store, folder)
+            old, new = _index(folder, state), _index(folder, replace(state, store=store), settings)
+            with Bar(f"moving to {store}", state.passages) as bar:
+                for passages, vectors in old.export():
+                    new.upsert(passages, vectors)
+                    bar.advance(len(passages))
+            new.optimise()
+            if new.count() != old.count() or content_hash(new) != content_hash(old):
+                new.remove()
+                raise Fixable(
+                    f"what came to lie in {store} is not what was in {state.store}; nothing was changed",
+                    "try again, and report it if it stays so",
+                    folder,
+                )
+            write_json(folder / _FILE, asdict(replace(state, store=store)))
+            old.remove()
+        return True
 
     def search(self, text: str, k: int) -> list[Hit]:
         """The `k` passages that fit `text` best, in any language."""
@@ -107,13 +146,25 @@ class Library:
     def search_all(self, texts: Sequence[str], k: int) -> list[list[Hit]]:
         """`search` for several texts, which are embedded together."""
         found = []
-        for text, vector in zip(texts, self._embed(texts), strict=True):
-            depth = max(self.fuse.depth, k)
-            dense, words = self._index.dense(vector, depth), self._index.words(text, depth)
+        for dense, words in self.rankings(texts, max(self.fuse.depth, k)):
             best = {one.id: one for one in self.fuse.fuse(dense, words)[:k]}
             passages = self._index.passages(list(best))
             found.append([Hit(p, best[p.id].score, best[p.id].cosine, best[p.id].word_rank) for p in passages])
         return found
+
+    def rankings(self, texts: Sequence[str], depth: int) -> list[tuple[list[Scored], list[Scored]]]:
+        """For each text, the best `depth` passages by meaning and by words, before they are joined."""
+        return [
+            (self._index.dense(vector, depth), self._index.words(text, depth))
+            for text, vector in zip(texts, self._embed(texts), strict=True)
+        ]
+
+    def settle(self, fuse: Fuse) -> None:
+        """Keep settings that were found to be better for this library; from now on it searches with them."""
+        with locked(self.folder / "lock", "tuning the search"):
+            self.state = replace(state_of(self.folder), fuse={} if fuse == Fuse() else fuse.model_dump())
+            write_json(self.folder / _FILE, asdict(self.state))
+        self.fuse = fuse
 
     def count(self) -> int:
         """How many passages there are."""
@@ -133,7 +184,8 @@ class Library:
             say(f"library unchanged: {len(passages):,} passages of {len(wanted):,} documents")
             return
         fresh = [passage for name in changed for passage in by_document[name]]
-        vectors = embed_passages(self._embedder, [p.searchable for p in fresh], cache)
+        texts = [p.searchable for p in fresh]
+        vectors = self._centres.taken_off(embed_passages(self._embedder, texts, cache), texts, "passage")
         self._note(same, unfinished=[*changed, *gone])
         self._index.upsert(fresh, vectors)
         for name in gone:
@@ -162,10 +214,36 @@ class Library:
         return [self._index.dense(vector, 1)[0][1] for vector in self._embed(texts)]
 
     def _embed(self, questions: Sequence[str]) -> Vectors:
-        return self._embedder.embed([normal(question) for question in questions], "query")
+        texts = [normal(question) for question in questions]
+        return self._centres.taken_off(self._embedder.embed(texts, "query"), texts, "query")
 
 
-def _state(folder: Path) -> State:
+def _finished(folder: Path) -> State:
+    state = state_of(folder)
+    if not state.documents or state.unfinished or state.version != VERSION:
+        raise Fixable(f"there is no finished library in {folder}", "build it: shuyuan teach retrieve")
+    return state
+
+
+def _index(folder: Path, state: State, settings: Mapping[str, Any] | None = None) -> Index:
+    way: Store = choose("store", state.store).of(settings or {})
+    return way.open(folder / f"index-{state.store}", state.width)
+
+
+def _remove_all_but(store: str, folder: Path) -> None:
+    """Indexes in other stores: of a library that is built anew elsewhere, or left by a move that was killed."""
+    for other in folder.glob("index*"):
+        name = other.name.removeprefix("index").removeprefix("-")
+        if name == store:
+            continue
+        if name in choices("store"):
+            with contextlib.suppress(Fixable):  # one that cannot be opened is a folder like any other
+                _index(folder, State(store=name, width=state_of(folder).width)).remove()
+        shutil.rmtree(other, ignore_errors=True)
+
+
+def state_of(folder: Path) -> State:
+    """What `library.json` says; of a library by another version, or none at all, nothing."""
     file = folder / _FILE
     try:
         return State(**read_json(file)) if file.exists() else State()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
+import json
 import unicodedata
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +23,7 @@ Scored = tuple[str, float]
 Vectors = NDArray[np.float32]
 """Rows of unit length, [n, width]."""
 
+EXPORTED = 2_000  # passages, about, of one exported batch
 _DIGITS = 6  # of a score: float32 sums differ beyond that between code paths, which would break ties at random
 
 
@@ -46,6 +50,12 @@ class Index(Protocol):
 
     def count(self) -> int:
         """How many passages there are."""
+
+    def remove(self) -> None:
+        """Delete the index and all that it holds; it cannot be used after that."""
+
+    def export(self) -> Iterator[tuple[list[Passage], Vectors]]:
+        """All there is, some whole documents at a time, in the order of document ids, then passage ids."""
 
 
 class Store(Protocol):
@@ -74,6 +84,38 @@ def in_order(scored: Collection[Scored], k: int) -> list[Scored]:
     """The best `k`: by score, then by id."""
     rounded = [(name, round(float(score), _DIGITS)) for name, score in scored]
     return sorted(rounded, key=lambda found: (-found[1], found[0]))[:k]
+
+
+def nearest(scores: Vectors, ids: Sequence[str], k: int) -> list[Scored]:
+    """`in_order` of an array of scores [n], without sorting them all."""
+    if len(scores) > k:
+        least = np.partition(scores, len(scores) - k)[len(scores) - k]
+        rows = np.flatnonzero(scores >= least - 10.0**-_DIGITS)
+    else:
+        rows = np.arange(len(scores))
+    return in_order([(ids[row], float(scores[row])) for row in rows.tolist()], k)
+
+
+def content_hash(index: Index) -> str:
+    """Tells whether two indexes hold the same passages with the same vectors, bit for bit, in whatever store."""
+    rows = [
+        hashlib.sha256(json.dumps(record(passage), sort_keys=True).encode() + vector.tobytes()).digest()
+        for passages, vectors in index.export()
+        for passage, vector in zip(passages, np.asarray(vectors, "<f4"), strict=True)
+    ]
+    return hashlib.sha256(b"".join(sorted(rows))).hexdigest()
+
+
+def in_batches(passages: Iterable[Passage]) -> Iterator[list[Passage]]:
+    """Passages that come document by document, some whole documents at a time."""
+    batch: list[Passage] = []
+    for _, of in itertools.groupby(passages, key=lambda passage: passage.document_id):
+        batch += of
+        if len(batch) >= EXPORTED:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def untied(fetch: Callable[[int], Collection[Scored]], k: int) -> list[Scored]:

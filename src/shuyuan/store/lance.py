@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +20,7 @@ from shuyuan.base.errors import Fixable, disk_errors
 from shuyuan.base.records import Passage
 from shuyuan.base.settings import Settings
 from shuyuan.store.contract import (
+    EXPORTED,
     Index,
     Scored,
     Vectors,
@@ -156,6 +158,28 @@ class LanceIndex:
     def count(self) -> int:
         """See `Index`."""
         return int(self._table.count_rows())
+
+    def remove(self) -> None:
+        """See `Index`."""
+        shutil.rmtree(self._folder)
+
+    def export(self) -> Iterator[tuple[list[Passage], Vectors]]:
+        """See `Index`."""
+        names = self._table.search().select(["document_id"]).limit(self.count()).to_arrow().column(0)
+        sizes = sorted((str(pair["values"]), int(pair["counts"])) for pair in names.value_counts().to_pylist())
+        while sizes:
+            batch, rows = [], 0
+            while sizes and rows < EXPORTED:
+                name, size = sizes.pop(0)
+                batch.append(name)
+                rows += size
+            query = self._table.search().where(f"document_id in ({_quoted(batch)})").limit(rows)
+            found = query.select(["record", "vector"]).to_arrow()
+            (records,) = _columns(found, "record")
+            passages = [from_record(json.loads(row)) for row in records]
+            order = sorted(range(rows), key=lambda row: (passages[row].document_id, passages[row].id))
+            vectors = found.column("vector").combine_chunks().flatten().to_numpy().reshape(rows, self._width)
+            yield [passages[row] for row in order], vectors[order]
 
 
 def _quoted(names: Iterable[str]) -> str:

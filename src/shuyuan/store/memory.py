@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import json
 import math
+import shutil
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -22,7 +23,9 @@ from shuyuan.store.contract import (
     Vectors,
     check_vectors,
     from_record,
+    in_batches,
     in_order,
+    nearest,
     other_width,
     record,
 )
@@ -62,6 +65,7 @@ class MemoryIndex:
     def _hold(self, passages: list[Passage], vectors: Vectors) -> None:
         self._passages, self._vectors = passages, vectors
         self._by_id = {p.id: p for p in passages}
+        self._ids = list(self._by_id)
         self._postings: dict[str, dict[int, int]] = {}
         lengths = []
         for row, passage in enumerate(passages):
@@ -99,7 +103,7 @@ class MemoryIndex:
 
     def dense(self, vector: Vectors, k: int) -> list[Scored]:
         """See `Index`."""
-        return in_order(list(zip(self._by_id, (self._vectors @ vector).tolist(), strict=True)), k)
+        return nearest(self._vectors @ vector, self._ids, k)
 
     def words(self, text: str, k: int) -> list[Scored]:
         """See `Index`."""
@@ -118,3 +122,13 @@ class MemoryIndex:
     def count(self) -> int:
         """See `Index`."""
         return len(self._passages)
+
+    def remove(self) -> None:
+        """See `Index`."""
+        shutil.rmtree(self._file.parent)
+
+    def export(self) -> Iterator[tuple[list[Passage], Vectors]]:
+        """See `Index`."""
+        row = {name: place for place, name in enumerate(self._ids)}
+        for batch in in_batches(sorted(self._passages, key=lambda p: (p.document_id, p.id))):
+            yield batch, self._vectors[[row[p.id] for p in batch]]

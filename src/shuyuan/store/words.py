@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from shuyuan.store.contract import normal
 
@@ -12,11 +13,18 @@ _RUN = re.compile(rf"(?P<cjk>[{CJK}]+)|[^\W_{CJK}]+")
 
 def terms(text: str) -> list[str]:
     """Lower-cased words; of a CJK run every character and every pair of neighbours (no dictionary needed)."""
-    found: list[str] = []
+    return [term for word, cjk in _runs(text) for term in ([*word, *_pairs(word)] if cjk else [word])]
+
+
+def asked(text: str) -> list[str]:
+    """The terms to look for: single characters only where they stand alone; in a run they cost much and say little."""
+    return [term for word, cjk in _runs(text) for term in (_pairs(word) if cjk and len(word) > 1 else [word])]
+
+
+def _runs(text: str) -> Iterator[tuple[str, bool]]:
     for run in _RUN.finditer(normal(text).casefold()):
-        word = run.group()
-        if run["cjk"]:
-            found += [*word, *(word[at : at + 2] for at in range(len(word) - 1))]
-        else:
-            found.append(word)
-    return found
+        yield run.group(), bool(run["cjk"])
+
+
+def _pairs(word: str) -> list[str]:
+    return [word[at : at + 2] for at in range(len(word) - 1)]

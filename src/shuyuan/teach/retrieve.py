@@ -35,10 +35,20 @@ class Retrieve(Settings):
         float, Field(ge=0, le=1, description="share of the answer's key terms that the cited sentences must hold")
     ] = 0.5
     word_weight: Annotated[
-        float, Field(ge=0, le=1, description="share of the ranking by words; the rest goes to the ranking by meaning")
-    ] = 0.3
-    depth: Annotated[int, Field(ge=1, le=1000, description="passages that each of the two rankings gives")] = 50
-    store: Annotated[str, Field(description="where vectors and words are kept: lance or memory")] = "lance"
+        float | None,
+        Field(
+            ge=0,
+            le=1,
+            description="share of the ranking by words, the rest goes to meaning; left out: as tuned, or else 0.3",
+        ),
+    ] = None
+    depth: Annotated[
+        int | None,
+        Field(ge=1, le=1000, description="passages that each ranking gives; left out: as tuned, or else 50"),
+    ] = None
+    store: Annotated[
+        str, Field(description="where vectors and words are kept (shuyuan store lists them); empty: lance, or as moved")
+    ] = ""
 
     def teach(self, assistant: Assistant, lessons: Lessons, run: Run) -> Assistant:
         """Build the library in `run.folder/library`, or bring it up to date, and put it in front of `assistant`.
@@ -66,8 +76,11 @@ class Retrieve(Settings):
         library = Library.open(run.folder / "library", open_embedder(run.embedder), self._fuse())
         return GroundedAssistant(run.name, assistant, library, self._ground())
 
-    def _fuse(self) -> Fuse:
-        return Fuse(depth=self.depth, word_weight=self.word_weight)
+    def _fuse(self) -> Fuse | None:
+        """The settings given by hand, over the defaults; None: the library's own."""
+        given = {"depth": self.depth, "word_weight": self.word_weight}
+        given = {name: value for name, value in given.items() if value is not None}
+        return Fuse.of(given) if given else None
 
     def _ground(self) -> Ground:
         return Ground(**{name: getattr(self, name) for name in Ground.model_fields})

@@ -1,0 +1,134 @@
+"""Search settings for one library, chosen on a person's own questions and kept only when the evidence says so.
+
+Questions are divided by fact. On one half every setting of a grid is tried; the best is compared with the default
+there, paired, and must win with an interval that excludes 0. It must then not be worse on the other half.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from shuyuan.base.errors import Fixable
+from shuyuan.base.files import fingerprint
+from shuyuan.base.material import Material
+from shuyuan.base.records import Question
+from shuyuan.examine.relevance import relevant_passages
+from shuyuan.examine.statistics import Comparison, compare
+from shuyuan.prepare.leak import normal
+from shuyuan.recall.fuse import Fuse
+from shuyuan.recall.searching import Library
+from shuyuan.store.contract import Scored
+
+DEPTHS = (50, 10, 20, 100)
+CONSTANTS = (60, 10)
+WEIGHTS = (0.3, 0.0, 0.5, 0.7, 1.0)
+SHOWN = 10  # places that nDCG and MRR look at
+FEWEST = 10  # facts in either half: fewer say nothing
+MEASURES = ("ndcg@10", "mrr@10", "recall@1", "recall@5", "recall@10")
+
+Ranked = Sequence[str]
+Lists = tuple[list[Scored], list[Scored]]
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """What tuning found. `development`, `held_out`: best minus default in nDCG@10. `before`, `after`: on held-out.
+
+    `chosen` is what the library searches with from now on: `best`, or the default where the evidence is too weak.
+    """
+
+    best: Fuse
+    chosen: Fuse
+    development: Comparison
+    held_out: Comparison
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+    left_out: Mapping[str, int]
+
+
+def tune(library: Library, material: Material, asked: Sequence[Question]) -> Tuned:
+    """Choose the search settings of `library` by questions with evidence, and keep the choice with it.
+
+    Questions that are in the exam, share a fact with it or have no evidence in the documents are left out and counted.
+    Raises Fixable when fewer than ten facts would be left in either half.
+    """
+    used, relevant, left_out = _usable(material, asked)
+    development, held_out = _halves(used)
+    facts = [len({q.fact for q in half}) for half in (development, held_out)]
+    if min(facts) < FEWEST:
+        raise Fixable(
+            f"{facts[0]} + {facts[1]} facts are too few to tune on; left out: {_counted(left_out)}",
+            f"write questions with `source` and `evidence` on at least {2 * FEWEST} facts that the exam does not ask",
+        )
+    depth = max(DEPTHS)
+    lists = dict(zip([q.id for q in used], library.rankings([q.text for q in used], depth), strict=True))
+
+    def scores(fuse: Fuse, of: Sequence[Question]) -> np.ndarray:
+        return np.array([ndcg(_ranked(fuse, lists[q.id]), relevant[q.id]) for q in of])
+
+    default = Fuse()
+    grid = [Fuse(depth=d, k=k, word_weight=w) for d, k, w in itertools.product(DEPTHS, CONSTANTS, WEIGHTS)]
+    best = max(grid, key=lambda fuse: float(scores(fuse, development).mean()))  # of equals the first: the default
+    seen, unseen = (
+        compare(("best", scores(best, half)), ("default", scores(default, half)), [q.fact for q in half])
+        for half in (development, held_out)
+    )
+    assert seen is not None
+    assert unseen is not None
+    better = seen.low is not None and seen.low > 0 and unseen.difference >= 0
+    chosen = best if better else default
+    library.settle(chosen)
+    before, after = (_measured(fuse, held_out, lists, relevant) for fuse in (default, chosen))
+    return Tuned(best, chosen, seen, unseen, before, after, left_out)
+
+
+def ndcg(ranked: Ranked, wanted: Collection[str], k: int = SHOWN) -> float:
+    """Normalised discounted cumulative gain of the first `k`: each relevant passage gains 1 / log2(1 + rank)."""
+    gain = 1 / np.log2(np.arange(2, k + 2))
+    found = sum(gain[rank] for rank, name in enumerate(ranked[:k]) if name in wanted)
+    return float(found / gain[: min(k, len(wanted))].sum())
+
+
+def _usable(
+    material: Material, asked: Sequence[Question]
+) -> tuple[list[Question], Mapping[str, tuple[str, ...]], dict[str, int]]:
+    exam = material.questions()
+    words, facts = {normal(q.text) for q in exam}, {q.fact for q in exam if q.fact}
+    apart = [q for q in asked if normal(q.text) not in words and q.fact not in facts]
+    relevant = relevant_passages(apart, material.documents(), material.passages())
+    used = [replace(q, fact=q.fact or q.id) for q in apart if q.id in relevant]
+    left = {"in the exam": len(asked) - len(apart), "without evidence in the documents": len(apart) - len(used)}
+    return used, relevant, {why: count for why, count in left.items() if count}
+
+
+def _halves(questions: Iterable[Question]) -> tuple[list[Question], list[Question]]:
+    """Development and held-out; all wordings of a fact on one side, always the same one."""
+    halves: tuple[list[Question], list[Question]] = ([], [])
+    for question in questions:
+        halves[int(fingerprint("tune", question.fact), 16) % 2].append(question)
+    return halves
+
+
+def _ranked(fuse: Fuse, lists: Lists) -> Ranked:
+    return [one.id for one in fuse.fuse(*lists)[:SHOWN]]
+
+
+def _measured(
+    fuse: Fuse, of: Sequence[Question], lists: Mapping[str, Lists], relevant: Mapping[str, Collection[str]]
+) -> dict[str, float]:
+    rows = []
+    for question in of:
+        ranked, wanted = _ranked(fuse, lists[question.id]), set(relevant[question.id])
+        first = next((rank for rank, name in enumerate(ranked, 1) if name in wanted), None)
+        recalls = [len(wanted.intersection(ranked[:k])) / min(k, len(wanted)) for k in (1, 5, 10)]
+        rows.append([ndcg(ranked, wanted), 1 / first if first else 0.0, *recalls])
+    means = np.mean(rows, axis=0)
+    return {name: round(float(mean), 4) for name, mean in zip(MEASURES, means, strict=True)}
+
+
+def _counted(left_out: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {why}" for why, count in left_out.items()) or "none"

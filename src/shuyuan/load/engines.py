@@ -1,0 +1,96 @@
+"""What reads tokens and gives logits for generation: our own forward pass, or transformers' where that does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from shuyuan.base.progress import human_bytes, say
+from shuyuan.load.slots import free_bytes
+
+# How far the logits may be from the reference's: the length of the difference by that of the logits themselves.
+TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2, torch.float16: 2e-2}
+_TRIED = 40  # random tokens that are read to compare
+_PACKED_SHARE = 0.5  # of the free memory that a second copy of the weights may take
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What one row reads in a step, and after how many of its last tokens the logits are wanted.
+
+    `place` is what the engine gave for the row.
+    """
+
+    place: Any
+    tokens: Sequence[int]
+    wanted: int = 1
+
+
+class Engine(Protocol):
+    """Rows are opened, read step by step and closed. One thread at a time."""
+
+    takes_back: bool  # a row may read several tokens a step and take back the last ones, or be left out of a step
+
+    def fits(self, tokens: int) -> bool:
+        """Whether memory holds one more row of so many tokens; always true for the first."""
+
+    def open(self, tokens: int) -> Any:
+        """The place of a row of at most so many tokens; its `length` is how many it has read."""
+
+    def begin(self, place: Any, tokens: Sequence[int], others: Sequence[tuple[Sequence[int], Any]]) -> bool:
+        """Take over what another row has read of the beginning of `tokens`: one of `others`, or one that has ended.
+
+        True when one of `others` is reading it now, and it is worth waiting for.
+        """
+
+    def close(self, place: Any, tokens: Sequence[int]) -> None:
+        """Forget a row whose tokens these are, or keep what it has read for those that begin alike."""
+
+    def read(self, feeds: Sequence[Feed]) -> Tensor:
+        """The logits [N, V] after the wanted tokens, in the order of `feeds`."""
+
+
+def engine_of(net: Any, name: str) -> Engine:
+    """The fastest engine whose logits are those of `net`; why another one is taken is said aloud."""
+    from shuyuan.load.anatomy import unlike
+    from shuyuan.load.fallback import Generic
+    from shuyuan.load.fast import Forward
+
+    why = unlike(net)
+    if not why:
+        fast = Forward(net, _packs(net, name))
+        off, most = distance(fast, net), TOLERANCE[net.dtype]
+        if off <= most:
+            return fast
+        why = f"the logits would be {off:.2g} away from transformers', and {most:.2g} is what rounding explains"
+    say(f"{name} answers at the speed of transformers, not at ours: {why}")
+    return Generic(net)
+
+
+def _packs(net: Any, name: str) -> bool:
+    """Whether to keep a second copy of the weights in the order in which the processor reads them fastest."""
+    if next(net.parameters()).device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    takes = sum(weight.numel() * weight.itemsize for weight in net.parameters())
+    free = free_bytes(torch.device("cpu"))
+    if takes <= _PACKED_SHARE * free:
+        return True
+    say(f"{name} answers at half the speed: a packed copy takes {human_bytes(takes)}, and {human_bytes(free)} is free")
+    return False
+
+
+def distance(engine: Engine, net: Any) -> float:
+    """How far an engine's logits are from those of the network itself, on random tokens read in three pieces."""
+    size = int(net.get_input_embeddings().num_embeddings)
+    tokens = torch.randint(size, (_TRIED,), generator=torch.Generator().manual_seed(0)).tolist()
+    with torch.inference_mode():
+        right = net(input_ids=torch.tensor([tokens], device=net.device), use_cache=False).logits[0].float()
+    place = engine.open(_TRIED)
+    pieces = [tokens[:-4], tokens[-4:-1], tokens[-1:]]
+    ours = torch.cat([engine.read([Feed(place, piece, len(piece))]).float() for piece in pieces])
+    engine.close(place, [])
+    return float((ours - right).norm() / right.norm())

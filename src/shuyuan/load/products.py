@@ -1,0 +1,104 @@
+"""A model's matrix products as generation calls them: weights of one input fused and packed once, adapters beside them.
+
+Packing puts a weight into the order in which oneDNN reads it: 2.3 times as fast for one row, as fast as memory is read.
+A packed weight is shared by every network that shares the plain one, so several adapters on one base pack it once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.weak import WeakTensorKeyDictionary
+
+
+class Product(Protocol):
+    """What linear layers give, [T, in] → [T, all their outputs]."""
+
+    def __call__(self, x_TD: Tensor) -> Tensor: ...
+
+
+class Packed:
+    """Plain linear layers as one product in oneDNN's own order; a second copy of their weights."""
+
+    def __init__(self, weights: Sequence[Tensor], bias: Tensor | None) -> None:
+        self.versions = [(id(weight), weight._version) for weight in weights]
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(torch.cat([*weights]) if len(weights) > 1 else weights[0])
+        self.bias = bias
+
+    def __call__(self, x_TD: Tensor) -> Tensor:
+        """See `Product`."""
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x_TD, self.weight, self.bias, "none", [], "")
+        return out
+
+
+class Plain:
+    """Layers of any kind, one after the other."""
+
+    def __init__(self, layers: Sequence[nn.Module]) -> None:
+        self.layers = layers
+
+    def __call__(self, x_TD: Tensor) -> Tensor:
+        """See `Product`."""
+        outs = [layer(x_TD) for layer in self.layers]
+        return torch.cat(outs, dim=-1) if len(outs) > 1 else outs[0]
+
+
+class LowRank:
+    """A product with the low-rank changes of its layers beside it; R is the sum of their ranks."""
+
+    def __init__(self, inner: Product, down_RD: Tensor, up_RN: Tensor) -> None:
+        self.inner, self.down_RD, self.up_RN = inner, down_RD, up_RN
+
+    def __call__(self, x_TD: Tensor) -> Tensor:
+        """See `Product`."""
+        return self.inner(x_TD).addmm_(functional.linear(x_TD, self.down_RD), self.up_RN)
+
+
+_packed: WeakTensorKeyDictionary = WeakTensorKeyDictionary()  # the first weight → all packed with it
+
+
+def product_of(layers: Sequence[nn.Module], pack: bool) -> Product:
+    """The product of linear layers that read the same input. `pack` False: their weights stay as they are."""
+    bases = [_base(layer) for layer in layers]
+    if not pack or not all(type(base) is nn.Linear for base in bases):
+        return Plain(layers)
+    found = _shared(bases)
+    return found if bases == list(layers) else _beside(found, layers, bases)
+
+
+def _base(layer: nn.Module) -> nn.Module:
+    """The layer under an adapter of the form `W x + scale · B A x`, told by its parts; else the layer itself."""
+    low_rank = all(hasattr(layer, part) for part in ("base", "factors", "scale"))
+    return layer.base if low_rank and not hasattr(layer, "lora_magnitude_vector") else layer  # type: ignore[return-value]
+
+
+def _shared(bases: Sequence[Any]) -> Packed:
+    weights = [base.weight for base in bases]
+    kept: Packed | None = _packed.get(weights[0])  # type: ignore[no-untyped-call]
+    if kept is None or kept.versions != [(id(weight), weight._version) for weight in weights]:
+        biases = [base.bias for base in bases]
+        zeros = (weights[0].new_zeros(len(weight)) for weight in weights)
+        parts = [zero if bias is None else bias for bias, zero in zip(biases, zeros, strict=True)]
+        kept = Packed(weights, None if all(bias is None for bias in biases) else torch.cat(parts))
+        _packed[weights[0]] = kept
+    return kept
+
+
+def _beside(inner: Packed, layers: Sequence[Any], bases: Sequence[Any]) -> LowRank:
+    """The changes of several layers as one: A under A, and B in blocks along a diagonal, as wide as their outputs."""
+    adapted = [layer for layer, base in zip(layers, bases, strict=True) if layer is not base]
+    downs = [layer.factors[0] for layer in adapted]
+    weight = bases[0].weight
+    up_NR = torch.zeros(sum(base.out_features for base in bases), sum(map(len, downs)), device=weight.device)
+    row = column = 0
+    for layer, base in zip(layers, bases, strict=True):
+        if layer is not base:
+            up = layer.factors[1]
+            up_NR[row : row + len(up), column : column + up.shape[1]] = layer.scale * up
+            column += up.shape[1]
+        row += base.out_features
+    return LowRank(inner, torch.cat(downs).to(weight.dtype), up_NR.T.to(weight.dtype).contiguous())

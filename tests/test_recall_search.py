@@ -1,0 +1,297 @@
+"""Libraries that move between stores, search that is tuned, reranked and asked in several ways."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_recall import HashedTerms, passages
+
+from shuyuan.base.errors import Fixable
+from shuyuan.base.material import File
+from shuyuan.base.records import Document, Message, Passage, Question
+from shuyuan.base.shelf import choices, choose
+from shuyuan.base.workspace import Workspace
+from shuyuan.examine.tuning import ndcg, tune
+from shuyuan.read.language import language
+from shuyuan.recall import searching
+from shuyuan.recall.asking import queries
+from shuyuan.recall.centring import Centres
+from shuyuan.recall.fuse import Fuse
+from shuyuan.recall.searching import Library, state_of
+from shuyuan.store.contract import Vectors
+
+QUERIES = ["default rank of LoRA", "学习率是多少", "near-duplicates (leaks)?"]
+
+
+@pytest.fixture(autouse=True)
+def server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QDRANT_URL", ":memory:")
+
+
+def built(folder: Path, store: str) -> Library:
+    return Library.build(folder, passages(), HashedTerms(), folder.parent / "cache", store=store)
+
+
+# moving
+
+
+@pytest.mark.parametrize("store", choices("store"))
+@pytest.mark.parametrize("to", choices("store"))
+def test_moved_library_finds_the_same(tmp_path: Path, store: str, to: str) -> None:
+    folder = tmp_path / "library"
+    before = built(folder, store)
+    found = [[(hit.passage, hit.cosine) for hit in before.search(query, 2)] for query in QUERIES]
+    assert Library.move(folder, to) == (store != to)
+    after = Library.open(folder, HashedTerms())
+    assert after.state.store == to
+    assert [[(hit.passage, hit.cosine) for hit in after.search(query, 2)] for query in QUERIES] == found
+    assert [path.name for path in folder.glob("index*")] == [f"index-{to}"]
+    again = HashedTerms()
+    Library.build(folder, passages(), again, tmp_path / "cache")  # no store named: it stays where it is
+    assert state_of(folder).store == to
+    assert again.embedded == 0
+
+
+def test_a_move_that_is_cut_leaves_one_whole_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "library"
+    built(folder, "lance")
+
+    def cut(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as now:  # while the copy is compared
+        now.setattr(searching, "content_hash", cut)
+        with pytest.raises(KeyboardInterrupt):
+            Library.move(folder, "sqlite")
+    assert Library.open(folder, HashedTerms()).state.store == "lance"
+    with monkeypatch.context() as now:  # after the library turned to the copy, before the old one is gone
+        now.setattr("shuyuan.store.lance.LanceIndex.remove", cut)
+        with pytest.raises(KeyboardInterrupt):
+            Library.move(folder, "sqlite")
+    assert Library.open(folder, HashedTerms()).count() == 4
+    assert state_of(folder).store == "sqlite"
+    Library.build(folder, passages(), HashedTerms(), tmp_path / "cache")
+    assert [path.name for path in folder.glob("index*")] == ["index-sqlite"]
+
+
+def test_a_copy_that_differs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "library"
+    built(folder, "memory")
+    index = choose("store", "sqlite")().open(tmp_path / "other", 512)
+    upsert = type(index).upsert
+    monkeypatch.setattr(type(index), "upsert", lambda self, p, v: upsert(self, p[:-1], v[:-1]))
+    with pytest.raises(Fixable, match="nothing was changed"):
+        Library.move(folder, "sqlite")
+    assert Library.open(folder, HashedTerms()).count() == 4
+    assert [path.name for path in folder.glob("index*")] == ["index-memory"]
+
+
+def test_changed_store_is_built_anew_and_the_old_one_goes(tmp_path: Path) -> None:
+    folder = tmp_path / "library"
+    built(folder, "qdrant")
+    assert built(folder, "sqlite").count() == 4
+    assert [path.name for path in folder.glob("index*")] == ["index-sqlite"]
+
+
+def test_only_a_finished_library_moves(tmp_path: Path) -> None:
+    with pytest.raises(Fixable, match="no finished library"):
+        Library.move(tmp_path / "library", "sqlite")
+
+
+# tuning
+
+
+def asked(count: int, text: Callable[[int], str]) -> list[Question]:
+    return [
+        Question(f"q{n}", text(n), ("",), "en", f"fact{n}", f"doc{n}.md", f"code{n} is the evidence of page {n}.")
+        for n in range(count)
+    ]
+
+
+def shelves(workspace: Workspace, count: int) -> Library:
+    """Pages told apart by a code that only the words find: the embedder is blind to it."""
+    for n in range(count):
+        text = f"code{n} is the evidence of page {n}."
+        document = Document(f"d{n}", f"doc{n}.md", "", text, f"{n}", "en")
+        file = File(document.source, f"{n}", len(text), 0.0)
+        part = Passage(f"p{n}", document.id, document.source, 0, len(text), text)
+        workspace.material.put_document(file, document, [part])
+    folder = workspace.folder / "library"
+    return Library.build(folder, workspace.material.passages(), Blind(), folder.parent / "cache", store="memory")
+
+
+class Blind(HashedTerms):
+    """An embedder to which all texts are nearly alike, in an order that says nothing."""
+
+    name = "blind"
+
+    def embed(self, texts: Sequence[str], kind: Literal["query", "passage"]) -> Vectors:
+        vectors = np.ones((len(texts), self.width), np.float32)
+        for row, text in enumerate(texts):
+            vectors[row] += np.random.default_rng(zlib.crc32(text.encode())).normal(size=self.width) / 10
+        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
+
+
+def test_tuning_turns_to_words_where_meaning_is_blind(workspace: Workspace) -> None:
+    library = shelves(workspace, 120)
+    tuned = tune(library, workspace.material, asked(120, lambda n: f"code{n} page"))
+    assert tuned.chosen == tuned.best
+    assert tuned.chosen.word_weight > Fuse().word_weight
+    assert tuned.development.low is not None
+    assert tuned.development.low > 0
+    assert tuned.after["ndcg@10"] > tuned.before["ndcg@10"]
+    again = Library.open(library.folder, Blind())
+    assert again.fuse == tuned.chosen
+    assert again.search("code7 page", 1)[0].passage.source == "doc7.md"
+    assert Library.open(library.folder, Blind(), Fuse(word_weight=0)).fuse.word_weight == 0  # by hand goes before
+    assert Library.build(library.folder, workspace.material.passages(), Blind(), workspace.folder / "cache").fuse == (
+        tuned.chosen
+    )
+
+
+def test_tuning_keeps_the_default_without_evidence(workspace: Workspace) -> None:
+    library = shelves(workspace, 60)
+    tuned = tune(library, workspace.material, asked(60, lambda n: "nothing in common"))
+    assert tuned.chosen == Fuse()
+    assert tuned.before == tuned.after
+    assert library.state.fuse == {}
+
+
+def test_tuning_leaves_the_exam_alone(workspace: Workspace) -> None:
+    library = shelves(workspace, 60)
+    questions = asked(60, lambda n: f"code{n} page")
+    workspace.material.put_questions("quiz.jsonl", [], questions[:45])
+    with pytest.raises(Fixable, match="45 in the exam"):
+        tune(library, workspace.material, questions)
+    lost = [replace(q, evidence="stands nowhere") for q in asked(30, lambda n: f"other {n}")]
+    with pytest.raises(Fixable, match="without evidence"):
+        tune(library, workspace.material, [replace(q, fact=f"other{q.fact}") for q in lost])
+
+
+def test_ndcg_is_that_of_scikit_learn() -> None:
+    from sklearn.metrics import ndcg_score
+
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        wanted = set(rng.choice(30, rng.integers(1, 6), replace=False).tolist())
+        ranked = rng.permutation(30).tolist()
+        truth, scores = np.zeros(30), np.zeros(30)
+        truth[list(wanted)], scores[ranked] = 1, np.arange(30, 0, -1)
+        ours = ndcg([str(n) for n in ranked], {str(n) for n in wanted})
+        assert ours == pytest.approx(ndcg_score(truth[None], scores[None], k=10))
+
+
+# languages
+
+
+class Apart(HashedTerms):
+    """An embedder that keeps two languages far apart and knows the same numbers in both."""
+
+    name = "apart"
+
+    def embed(self, texts: Sequence[str], kind: Literal["query", "passage"]) -> Vectors:
+        vectors = np.zeros((len(texts), self.width), np.float32)
+        for row, text in enumerate(texts):
+            vectors[row, 0 if language(text) == "zh" else 1] = 6
+            vectors[row, 2] = 3
+            for digit in set(filter(str.isdigit, text)):
+                vectors[row, 10 + int(digit)] += 1
+        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
+
+
+def test_a_question_finds_the_passage_in_the_other_language(tmp_path: Path) -> None:
+    texts = {f"zh{n}": f"第 {n} 号文件的内容是这样写的" for n in range(8)}
+    texts["en9"] = "The content of document number 9 is written here"
+    library = Library.build(
+        tmp_path / "l", passages(texts), Apart(), tmp_path / "c", store="memory", fuse=Fuse(word_weight=0)
+    )
+    assert (
+        Apart().embed(["第 9 号文件", *texts.values()], "query")[0] @ Apart().embed([texts["en9"]], "passage")[0] < 0.3
+    )
+    assert library.search("第 9 号文件", 1)[0].passage.source == "en9"
+    assert library.search("number 3", 1)[0].passage.source == "zh3"
+    assert Library.open(tmp_path / "l", Apart()).state.centres == library.state.centres
+
+
+@given(st.lists(st.text(max_size=20), max_size=5))
+def test_centred_vectors_are_of_unit_length(texts: list[str]) -> None:
+    centres = Centres.learn(Apart())
+    vectors = centres.taken_off(Apart().embed(texts, "query"), texts, "query")
+    assert vectors.shape == (len(texts), Apart.width)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+def test_the_lines_are_parallel_and_in_their_language() -> None:
+    lines = (Path(searching.__file__).parent / "languages.txt").read_text(encoding="utf-8").splitlines()[1:]
+    kinds = [tuple(line.split(" ", 2)[:2]) for line in lines]
+    assert kinds == [("en", "?"), ("en", "."), ("zh", "?"), ("zh", ".")] * 24
+    assert all(language(line.split(" ", 2)[2]) == line[:2] for line in lines)
+    assert len(set(lines)) == len(lines)
+
+
+# asking
+
+
+def talk(*turns: str) -> list[Message]:
+    return [Message("user" if place % 2 == 0 else "assistant", turn) for place, turn in enumerate(turns)]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "together"),
+    [
+        ("What does LoRA train?", "And its default rank?", True),
+        ("What does LoRA train?", "What about full tuning?", True),
+        ("LoRA 训练什么？", "它的默认秩是多少？", True),
+        ("LoRA 训练什么？", "那全量微调呢？", True),
+        ("How is the threshold learned?", "Why?", True),
+        ("阈值怎么来？", "为什么？", True),
+        ("What does LoRA train?", "Will rain fall in London tomorrow?", False),
+        ("LoRA 训练什么？", "明天北京会下雨吗？", False),
+        ("LoRA 训练什么？", "应该用哪个命令导出模型？", False),
+        ("LoRA 训练什么？", "其他方法有哪些？", False),
+        ("What does LoRA train?", "Is there a way to export a model?", False),
+    ],
+)
+def test_a_follow_up_is_searched_with_its_subject(before: str, now: str, together: bool) -> None:
+    asked = queries(talk(before, "…", now))
+    assert asked == ([f"{before} {now}"] if together else [now])
+
+
+def test_a_chain_keeps_its_subject() -> None:
+    chain = talk("What does LoRA train?", "…", "And its rank?", "…", "Why is that so small?")
+    assert queries(chain) == ["What does LoRA train? And its rank? Why is that so small?"]
+    assert queries([*chain, *talk("How do I export a model?")]) == ["How do I export a model?"]
+    assert queries([]) == queries(talk(" ")) == []
+    assert queries(talk("And its rank?")) == ["And its rank?"]
+
+
+@pytest.mark.parametrize(
+    ("question", "parts"),
+    [
+        ("What is the difference between LoRA and full tuning?", ["LoRA", "full tuning"]),
+        ("LoRA 和全量微调有什么区别？", ["LoRA", "全量微调"]),
+        ("检索模式与聊天模式", ["检索模式", "聊天模式"]),
+        ("What is recall@k?", []),
+        ("Black and white?", ["Black", "white"]),
+    ],
+)
+def test_a_compound_question_has_parts(question: str, parts: list[str]) -> None:
+    whole, *sides = queries(talk(question), parts=True)
+    assert whole == question
+    assert len(sides) == len(parts)
+    assert all(part in side for part, side in zip(parts, sides, strict=True))
+
+
+@given(st.lists(st.text(max_size=30), max_size=6), st.booleans())
+def test_any_conversation_has_its_queries(turns: list[str], parts: bool) -> None:
+    asked = queries(talk(*turns), parts)
+    assert len(asked) <= 5
+    assert bool(asked) == any(turn.strip() for turn in turns[::2])
