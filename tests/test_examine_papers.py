@@ -12,7 +12,7 @@ import pytest
 from shuyuan.base.errors import Fixable
 from shuyuan.base.files import read_json
 from shuyuan.base.material import File
-from shuyuan.base.records import Answer, Conversation, Document, Passage, Question
+from shuyuan.base.records import GREEDY, Answer, Conversation, Decoding, Document, Passage, Question
 from shuyuan.base.shelf import choices
 from shuyuan.base.workspace import Choices, Workspace
 from shuyuan.cli.main import main
@@ -63,7 +63,7 @@ class Says:
         self.name, self.rule, self.weigh = name, rule, weigh
         self.asked: list[str] = []
 
-    def answer(self, conversations: Sequence[Conversation]) -> list[Answer]:
+    def answer(self, conversations: Sequence[Conversation], decoding: Decoding = GREEDY) -> list[Answer]:
         self.asked += [conversation[-1].content for conversation in conversations]
         return [Answer(self.rule(conversation[-1].content)) for conversation in conversations]
 
@@ -368,9 +368,7 @@ def test_a_pilot_with_a_real_model_is_kept_and_judged_later(school: Workspace, t
 
 
 def test_what_came_of_a_prediction(school: Workspace) -> None:
-    exam = held(
-        school, USUAL, Says("bare", lambda text: "?"), Says("retrieve", knows), Says("lora", lambda text: "?")
-    )
+    exam = held(school, USUAL, Says("bare", lambda text: "?"), Says("retrieve", knows), Says("lora", lambda text: "?"))
     taught = {"retrieve": ("retrieve",), "lora": ("lora",)}
     sheets = tuple(replace(s, cost=replace(s.cost, routes=taught.get(s.name, ()))) for s in exam.sheets)
     exam = replace(exam, sheets=sheets)

@@ -28,7 +28,7 @@ if [ -n "${FULL:-}" ]; then
   QUESTIONS=0 GENERAL=0
 else  # a fact stands in ten rows; the rows after the last fact have no answer
   mkdir -p "$folder/handbook"
-  awk '/"fact": "unanswerable/ || int((NR - 1) / 10) % 3 == 0' "$questions" >"$folder/handbook/questions.jsonl"
+  awk '/"fact": "unanswerable/ || !/(serve|security)\.md/ && int((NR - 1) / 10) % 3 == 0' "$questions" >"$folder/handbook/questions.jsonl"
   questions=$folder/handbook/questions.jsonl
   exclude="$exclude serve.md security.md"
 fi
