@@ -99,6 +99,11 @@ def main() -> None:
         write_whole(file.with_suffix(".md"), drawn(json.loads(file.read_text(encoding="utf-8"))))
 
 
+def stamped(given: argparse.Namespace) -> dict[str, Any]:
+    """When, where and how, without the folders of this machine."""
+    return {key: str(v).replace(str(given.folder), "FOLDER") if key == "command" else v for key, v in stamp().items()}
+
+
 def corpus_of(name: str, folder: Path) -> Corpus:
     """The library behind a set; `handbook` asks only the facts that nothing here was tuned on."""
     if name == "squad":
@@ -154,7 +159,9 @@ def search(given: argparse.Namespace) -> None:
         gain_N = np.where(place_N > 0, 1 / np.log2(np.maximum(place_N, 1) + 1), 0.0)
         recall_N = ((place_N > 0) & (place_N <= 5)).astype(float)
         rows[leg] = {"recall@5": interval(recall_N), "ndcg@10": interval(gain_N)}
-    keep("answers", "search", {**stamp(), "n": len(asked), "passages": len(corpus.passages), "legs": rows}, drawn)
+    keep(
+        "answers", "search", {**stamped(given), "n": len(asked), "passages": len(corpus.passages), "legs": rows}, drawn
+    )
 
 
 # refusal
@@ -167,7 +174,7 @@ def refusal(given: argparse.Namespace) -> None:
         corpus = corpus_of(name, given.folder)
         library = library_of(corpus, given.folder, embedder)
         sat = _ask(given, name, asked_of(name, corpus, given), library, inner)
-        figures = {**stamp(), "thresholds": library.state.thresholds, **_counted(sat)}
+        figures = {**stamped(given), "thresholds": library.state.thresholds, **_counted(sat)}
         keep("answers", f"refusal {name}", figures, drawn)
 
 
@@ -322,7 +329,7 @@ def answers(given: argparse.Namespace) -> None:
     }
     both = [question for question in asked if all(question.id in rows for rows in said.values())]
     figures: dict[str, Any] = {
-        **stamp(),
+        **stamped(given),
         "n": len(both),
         "passages": len(corpus.passages),
         "versions": theirs["versions"],
