@@ -52,7 +52,14 @@ TRIED = tiny_tokenizer()(TRIAL)["input_ids"]
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    return open_model(str(tiny_folder(tmp_path_factory.mktemp("tiny") / "tiny")))
+    """Random, but with weights large enough that what stands far back decides what comes next."""
+    model = open_model(str(tiny_folder(tmp_path_factory.mktemp("tiny") / "tiny")))
+    with torch.no_grad():
+        for name, weight in model.net.named_parameters():
+            weight.mul_(8 if "layers" in name and weight.ndim == 2 else 1)
+    far, near = [9, *[5] * 40], [10, *[5] * 40]
+    assert reference(model.net, far, 8) != reference(model.net, near, 8)
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -319,13 +326,25 @@ def test_what_was_drafted_wrongly_is_not_kept(tiny: Model, monkeypatch) -> None:
     batcher, asked = fresh(tiny.net, "wrong"), prompts(4, 60)
     right = [reference(tiny.net, prompt, 6) for prompt in asked]
     monkeypatch.setattr(Drafts, "draft", lambda self, tokens, most: [3, 1, 2][: max(0, most)])
-    for most in (1, 2, 6):  # rows end with drafted tokens left over
-        said = rows_of(batcher, [Ask(prompt, most, NEVER) for prompt in asked])
+    for most in (1, 2, 6):  # rows that are stopped end with drafted tokens left over
+        said = rows_of(batcher, [Ask(prompt, 9, NEVER, listener=_Enough(most)) for prompt in asked])
         assert said == [answer[:most] for answer in right]
         talk = [[*prompt, *answer, 7, 8, 9] for prompt, answer in zip(asked, said, strict=True)]
         assert rows_of(batcher, [Ask(prompt, 3, NEVER) for prompt in talk]) == [
             reference(tiny.net, prompt, 3) for prompt in talk
         ]
+
+
+class _Enough(_Watch):
+    """Ends a row after so many tokens."""
+
+    def __init__(self, tokens: int) -> None:
+        super().__init__()
+        self.most = tokens
+
+    def hear(self, token: int) -> bool:
+        super().hear(token)
+        return self.tokens == self.most
 
 
 def test_kept_beginnings_are_bounded(tiny: Model, monkeypatch) -> None:
