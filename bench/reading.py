@@ -19,12 +19,13 @@ import sys
 import tempfile
 import time
 import unicodedata
+import warnings
 from collections.abc import Sequence
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, XMLParsedAsHTMLWarning
 from documents import machine
 
 from shuyuan.base.files import write_json
@@ -108,6 +109,7 @@ def read_book(folder: Path, code: str) -> dict[str, object]:
 
 def truth(folder: Path, code: str) -> tuple[str, list[tuple[str, ...]]]:
     """The book's words and the rows of its tables, from its web pages."""
+    warnings.filterwarnings("ignore", category=XMLParsedAsHTMLWarning)
     words, rows = "", []
     for page in sorted(folder.glob(f"ch*.{code}.html")):
         soup = BeautifulSoup(page.read_text(encoding="utf-8"), "lxml")
