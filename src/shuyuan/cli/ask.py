@@ -41,7 +41,8 @@ shuyuan ask "What is a token?" --mode chat     may go beyond the library, and sa
         (answer,) = assistant.answer([conversation(self.question)])
         if why := stale(workspace, name):
             say(f"{name} may be out of date: {why}")
-        page = "\n\n".join(filter(None, (marked(answer), sources(workspace, answer), footer(name, answer))))
+        places = sources(workspace, answer)
+        page = "\n\n".join([marked(answer), *([places] if places else []), footer(name, answer)])
         citations = [cited(workspace, citation) for citation in answer.citations]
         desk.show(page, {"assistant": name, **asdict(answer), "citations": citations})
         return 0
