@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shuyuan.base.errors import Fixable
+from shuyuan.base.files import read_json
 from shuyuan.base.records import Example, Message, Question
-from shuyuan.prepare.leak import check_leaks, near_duplicates, normal, units
+from shuyuan.base.workspace import Workspace
+from shuyuan.load.pulling import present
+from shuyuan.prepare.leak import Hit, check_leaks, near_duplicates, normal, refuse, units
+from shuyuan.prepare.meaning import Said, alike, said
+from shuyuan.prepare.questions import exam_questions, examples, read_questions
+from shuyuan.prepare.split import Split
+from shuyuan.read.language import language
+from shuyuan.recall.leaks import refuse_leaks
 
 
 def example(*contents: str) -> Example:
@@ -121,3 +132,114 @@ def test_near_duplicates_agree_with_all_pairs_compared() -> None:
 
 def test_near_duplicates_of_short_and_empty_texts() -> None:
     assert near_duplicates(["", "", "书", "书。", "院"]) == [(2, 3, 1.0)]
+
+
+def test_traditional_characters_and_full_width_hide_nothing() -> None:
+    assert normal("書院裏，ＬｏＲＡ 路線預設的秩是多少？") == normal("书院里 LoRA 路线预设的秩是多少")
+    with pytest.raises(Fixable, match="the same words"):
+        check_leaks([example("書院裡 ＬｏＲＡ 路線默認的秩是多少？", "16")], [question(ZH)])
+
+
+PROOF = "Each step takes 8 examples, or 4 blocks of text in the route continue."
+
+
+def proved(fact: str) -> Question:
+    """An exam question on line 37 whose evidence is `PROOF`."""
+    return Question("q", "How large is a batch?", ("8",), "en", fact, "docs/train.md", PROOF, "exam.jsonl:37")
+
+
+def test_a_lesson_may_not_say_the_evidence_of_a_fact_that_only_the_exam_knows() -> None:
+    lesson = Example("e", (Message("user", "Tell me of steps."), Message("assistant", f"Gladly. {PROOF}")), "", "l:12")
+    with pytest.raises(Fixable, match="teaches the evidence") as error:
+        check_leaks([lesson], [proved("batch")])
+    assert "exam.jsonl:37" in str(error.value)
+    assert "l:12" in str(error.value)
+    check_leaks([replace(lesson, fact="batch")], [proved("batch")])  # taught on purpose
+    read = replace(lesson, messages=(Message("user", PROOF), Message("assistant", "Noted.")))
+    check_leaks([read], [proved("batch")])  # only what is learned to say counts
+    without = replace(lesson, messages=(lesson.messages[0], Message("assistant", PROOF.replace("8", "some"))))
+    check_leaks([without], [proved("batch")])  # the answer is not in it
+
+
+# by meaning
+
+
+def unit(*numbers: float) -> np.ndarray:
+    """A vector of length one."""
+    vector = np.array(numbers, np.float32)
+    return vector / np.linalg.norm(vector)
+
+
+def lesson(text: str, fact: str = "") -> Said:
+    """A lesson on line 12 that asks `text`."""
+    one = Example(f"e-{text}-{fact}", (Message("user", text), Message("assistant", "…")), fact, "learn.jsonl:12")
+    return Said(one, text)
+
+
+def hits(said: Said, nearness: float, asked: Question) -> list[Hit]:
+    """What is found when the lesson's vector has this cosine with the question's."""
+    other = float(np.sqrt(1 - nearness**2))
+    return alike([said], unit(nearness, other)[None], [asked], unit(1, 0)[None])
+
+
+def test_nearness_decides_and_a_named_fact_allows_more() -> None:
+    asked = replace(question("Which rank is used?"), fact="rank")
+    (found,) = hits(lesson("What rank is taken?"), 0.99, asked)
+    assert found.sure
+    assert "other words" in found.why
+    assert "exam.jsonl:37" in str(found)
+    assert "learn.jsonl:12" in str(found)
+    (doubtful,) = hits(lesson("What rank is taken?"), 0.97, asked)
+    assert not doubtful.sure
+    refuse([doubtful], 1)
+    with pytest.raises(Fixable, match="1 of 1"):
+        refuse([found], 1)
+    assert hits(lesson("What rank is taken?"), 0.95, asked) == []
+    assert hits(lesson("What rank is taken?", "rank"), 0.99, asked) == []
+    assert hits(lesson("What rank is taken?", "other"), 0.99, asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "learned"),
+    [
+        ("How large is qwen2.5-0.5b?", "How large is qwen2.5-1.5b?"),
+        ("If a page is Chinese, how long is it?", "If a page is not Chinese, how long is it?"),
+        ("lora 看几遍样例？", "full 看几遍样例？"),
+        ("第 3 步做什么？", "第 4 步做什么？"),
+    ],
+)
+def test_another_number_name_or_not_is_another_question(asked: str, learned: str) -> None:
+    assert hits(lesson(learned), 0.999, replace(question(asked), language=language(asked))) == []
+    assert hits(lesson(asked), 0.999, replace(question(asked), language=language(asked)))
+
+
+def test_what_is_compared() -> None:
+    turns = (Message("user", "长" * 400 + "。秩是多少？好的。"), Message("assistant", "16. Why do you ask? Because."))
+    found, left_out = said([Example("e", turns), Example("f", (Message("user", "Why?"),))], 9)
+    assert [one.text for one in found] == ["秩是多少？", "Why do you ask?", "Why?"]
+    assert left_out == 0
+    assert said([Example("f", (Message("user", "Why?"), Message("user", "How?")))], 1)[1] == 1
+
+
+@pytest.mark.skipif(not present("multilingual-e5-small"), reason="the embedder is not here")
+def test_planted_leaks_in_the_handbook_are_caught_in_both_directions(tmp_path: Path) -> None:
+    root = Path(__file__).parent.parent
+    workspace = Workspace.create(tmp_path / "school")
+    rows, _ = read_questions(root / "examples" / "handbook" / "questions.jsonl")
+    learned, asked = Split().split(rows)
+    workspace.material.put_questions("q", examples(learned), exam_questions(asked))
+    honest = list(workspace.material.examples())
+    refuse_leaks(workspace, honest)
+    assert read_json(tmp_path / "school" / "cache" / "leaks.json")  # and is not looked at again
+    planted = {
+        "copy": "磁盘快满了，扔掉哪个子文件夹不会丢工作？",
+        "paraphrase": "After how many steps each time is a training run's state stored as a checkpoint?",
+        "to Chinese": "请说出返回 Workspace 的包级函数。",
+        "to English": "When the records are damaged, what in the workspace has to be restored from the backup?",
+    }
+    for how, text in planted.items():
+        stolen = Example(how, (Message("user", text), Message("assistant", "…")), place="stolen.jsonl:7")
+        with pytest.raises(Fixable, match=r"stolen\.jsonl:7") as error:
+            refuse_leaks(workspace, [*honest, stolen])
+        assert "questions.jsonl:" in str(error.value)
+        assert {"copy": "same words", "paraphrase": "other words"}.get(how, "another language") in str(error.value)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import pytest
 
 from shuyuan.base.errors import Fixable
 from shuyuan.prepare.leak import near_duplicates
-from shuyuan.prepare.questions import REFUSALS, Row, exam_questions, examples, read_questions
+from shuyuan.prepare.questions import REFUSALS, Row, as_lines, exam_questions, examples, read_questions
 from shuyuan.prepare.split import Split
 
 
@@ -185,3 +188,123 @@ def test_a_free_row_between_both_sides_is_refused() -> None:
         Split().split(rows)
     assert error.value.place == "q:3"
     assert "q:2" in error.value.what
+
+
+def workbook(path: Path, rows: list[list[str]]) -> Path:
+    """A real, minimal XLSX of one sheet."""
+    cells = "".join(
+        f"<row r='{number}'>"
+        + "".join(
+            f"<c r='{chr(65 + column)}{number}' t='inlineStr'><is><t>{escape(text)}</t></is></c>"
+            for column, text in enumerate(row)
+            if text
+        )
+        + "</row>"
+        for number, row in enumerate(rows, start=1)
+    )
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    package = "http://schemas.openxmlformats.org/package/2006"
+    parts = {
+        "[Content_Types].xml": f"<Types xmlns='{package}/content-types'>"
+        "<Default Extension='rels' ContentType='application/vnd.openxmlformats-package.relationships+xml'/>"
+        "<Override PartName='/xl/workbook.xml' "
+        "ContentType='application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml'/></Types>",
+        "_rels/.rels": f"<Relationships xmlns='{package}/relationships'>"
+        f"<Relationship Id='r1' Type='{office}/officeDocument' Target='xl/workbook.xml'/></Relationships>",
+        "xl/workbook.xml": f"<workbook xmlns='{main}' xmlns:r='{office}'>"
+        "<sheets><sheet name='题' sheetId='1' r:id='r1'/></sheets></workbook>",
+        "xl/_rels/workbook.xml.rels": f"<Relationships xmlns='{package}/relationships'>"
+        f"<Relationship Id='r1' Type='{office}/worksheet' Target='worksheets/sheet1.xml'/></Relationships>",
+        "xl/worksheets/sheet1.xml": f"<worksheet xmlns='{main}'><sheetData>{cells}</sheetData></worksheet>",
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in parts.items():
+            archive.writestr(name, "<?xml version='1.0' encoding='UTF-8'?>" + text)
+    return path
+
+
+def test_a_spreadsheet_of_questions(tmp_path: Path) -> None:
+    rows = [["Question", "answer", "fact"], ["秩是多少？", "16 | 十六", "rank"], [], ["A & B?", "<b>", ""]]
+    file = workbook(tmp_path / "quiz.xlsx", rows)
+    found, kept = read_questions(file, "x/quiz.xlsx")
+    assert kept.kept == 2
+    assert (found[0].question, found[0].answers, found[0].fact) == ("秩是多少？", ("16", "十六"), "rank")
+    assert (found[1].question, found[1].answers, found[1].place) == ("A & B?", ("<b>",), "x/quiz.xlsx:4")
+    with pytest.raises(Fixable, match="did you mean answer") as error:
+        read_questions(workbook(tmp_path / "bad.xlsx", [["question", "anwser"], ["a?", "b"]]))
+    assert "bad.xlsx:1" in str(error.value)
+    with pytest.raises(Fixable, match="2 cells under 1 columns"):
+        read_questions(workbook(tmp_path / "wide.xlsx", [["question"], ["a?", "b"]]))
+    (tmp_path / "cut.xlsx").write_bytes(file.read_bytes()[:200])
+    with pytest.raises(Fixable, match="cannot be read"):
+        read_questions(tmp_path / "cut.xlsx")
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("Q: What is a cone?\nA: A pyramid.\n\nQ: 🙂?\nA:\n", [
+            ("What is a cone?", ("A pyramid.",), 1), ("🙂?", (), 4),
+        ]),
+        ("# 题\n\n**问：** 秩是几？\n**答：** 16 | 十六\n\n1. 问：窑多热？\n   答：1280 度\n", [
+            ("秩是几？", ("16", "十六"), 3), ("窑多热？", ("1280 度",), 6),
+        ]),
+        ("## How hot is it?\n\nIt is hot,\nvery hot.\n\n## Notes\n\nnothing asked\n\n## 谁烧窑？\n\n李师傅\n", [
+            ("How hot is it?", ("It is hot, very hot.",), 1), ("谁烧窑？", ("李师傅",), 10),
+        ]),
+        ("| question | answer |\n|---|---|\n| a \\| b? | 1 |\n| c? | |\n", [("a | b?", ("1",), 3), ("c?", (), 4)]),
+    ],
+)  # fmt: skip
+def test_notes_of_questions(tmp_path: Path, text: str, wanted: list[Any]) -> None:
+    file = tmp_path / "quiz.md"
+    file.write_text(text)
+    rows, _ = read_questions(file)
+    assert [(row.question, row.answers, int(row.place.rpartition(":")[2])) for row in rows] == wanted
+
+
+def test_a_faulty_note_names_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "quiz.md"
+    file.write_text("| question | use |\n|---|---|\n| a? | learn |\n| b? | exma |\n")
+    with pytest.raises(Fixable, match="did you mean exam") as error:
+        read_questions(file)
+    assert f"{file}:4" in str(error.value)
+    file.write_text("| question | use |\n|---|---|\n| a? | learn | more |\n")
+    with pytest.raises(Fixable, match="3 cells under 2 columns"):
+        read_questions(file)
+
+
+def test_kind_maker_and_choices_travel(tmp_path: Path) -> None:
+    given = {"question": "秩？", "answer": "16", "kind": "reversed", "made": "table", "choices": ["8", "16", "32"]}
+    rows, _ = read_questions(sheet(tmp_path, [given, {"question": "秩？", "answer": "16"}]))
+    (one, other) = exam_questions(rows)
+    assert (one.kind, one.made, one.choices) == ("reversed", "table", ("8", "16", "32"))
+    assert (other.kind, other.made, other.choices) == ("", "", ())
+    assert one.id != other.id
+    back = sheet(tmp_path, [line.strip() for line in as_lines(rows)])
+    assert [replace(row, place="") for row in read_questions(back)[0]] == [replace(row, place="") for row in rows]
+
+
+def test_an_old_workspace_gets_what_is_new(tmp_path: Path) -> None:
+    from shuyuan.base.material import Material
+
+    file = tmp_path / "material.sqlite"
+    kept = Material(file)
+    old = {
+        "id": "q",
+        "text": "秩？",
+        "answers": ["16"],
+        "language": "zh",
+        "fact": "f",
+        "source": "",
+        "evidence": "",
+        "place": "",
+    }
+    kept._db.execute("insert into questions values ('q', 'o', ?)", (json.dumps(old),))
+    kept._db.execute("drop table held_out")
+    kept.close()
+    again = Material(file)
+    (question,) = again.questions()
+    assert (question.kind, question.choices) == ("", ())
+    again.hold_out(["a.md", "a.md"])
+    assert again.held_out() == ("a.md",)

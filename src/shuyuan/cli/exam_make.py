@@ -16,8 +16,7 @@ class ExamMake(Command):
     """Make questions from tables, lists, definitions and sentences; each passes gates, and all counts are shown."""
 
     examples: ClassVar[str] = """
-shuyuan exam make                          60 questions into questions.jsonl
-shuyuan add --questions questions.jsonl    after you have read and edited them
+shuyuan exam make                          60 questions into questions.jsonl, for you to read, edit and add
 shuyuan exam make --count 200 --share 0.5 --hold-out 0.2 --out more.jsonl
 shuyuan exam make --model bare --judge bare
 """

@@ -40,9 +40,10 @@ class Format(Paper):
 
 
 def follows(answer: Answer, wanted: Mapping[str, Any]) -> bool:
-    """Whether an answer has the wanted form (`check` and `value`). A refusal and a cut answer have none."""
+    """Whether an answer has the wanted form (`check` and `value`). A refusal, a cut answer and an echo have none."""
     text = answer.text.strip()
-    return bool(text) and not answer.refused and not answer.cut and CHECKS[wanted["check"]](text, wanted["value"])
+    nothing = not text or answer.refused or answer.cut or _bare(text) == _bare(wanted["question"])
+    return not nothing and CHECKS[wanted["check"]](text, wanted["value"])
 
 
 def _sentences(text: str, count: int) -> bool:
@@ -84,7 +85,7 @@ CHECKS: dict[str, Callable[[str, Any], bool]] = {
     "words": lambda text, count: len(text.split()) == count and _bare(text) == "".join(text.split()).casefold(),
     "most_words": lambda text, count: len(text.split()) <= count,
     "han": lambda text, count: _han(text) == count == len(text),
-    "most_han": lambda text, count: 0 < _han(text) <= count,
+    "most_han": lambda text, count: 0 < _han(text) == len(_bare(text)) <= count,
     "json": _json,
     "json_list": _json_list,
     "lines_with": lambda text, mark: len(_lines(text)) == 3 and all(line.startswith(mark) for line in _lines(text)),

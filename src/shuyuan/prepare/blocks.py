@@ -94,6 +94,10 @@ def plain(text: str) -> str:
 
 
 def place_of(document: Document, offset: int) -> str:
-    """What to call the part of a document that holds an offset: its nearest heading, else the document's title."""
-    headings = document.headings_at(offset)
-    return plain(headings[-1]) if headings else plain(document.title)
+    """What to call the part of a document that holds an offset: the document's title and its nearest heading.
+
+    A heading alone may stand in every document (“Syntax”, “Example”).
+    """
+    title, headings = plain(document.title), document.headings_at(offset)
+    nearest = plain(headings[-1]) if headings else title
+    return nearest if nearest == title or not title else f"{title}, {nearest}"

@@ -28,12 +28,13 @@ _LEANS = {
     ),
     "zh": re.compile(
         r"(?:它|这|那|其|该|此|他|她|两者|二者|后者|前者|因此|所以|但|然而|不过|否则|于是|而|也|并|同样|另外|此外|例如|比如|"
-        r"如上|如下|上述|以下|下面|下列|再|就|还|有的|另|前一|后一|上一|下一|反过来)"
+        r"如上|如下|上述|以下|下面|下列|然后|接着|随后|再|就|还|有的|另|前一|后一|上一|下一|反过来)"
     ),
 }
-_POINTS_BELOW = re.compile(r"[:：]$|\bfollowing\b|\b(?:above|below)\b|如下|下面|上面|上表|下表|见下")
+_POINTS_BELOW = re.compile(r"[:：]$|\bfollowing\b|\binstead\b(?! of)|\b(?:above|below)\b|如下|下面|上面|上表|下表|见下")
 _PAIRS = ("()", "（）", "[]", "“”", "「」", "《》", "『』", "{}")
 _CODE = re.compile(r"https?://|[{}<>\\$=]{2,}|^\W*\$ |\|")
+_LEFT_OVER = re.compile(r"\*\*|``|\*$|\* ")
 _WORDY = re.compile(r"\w")
 
 
@@ -48,11 +49,14 @@ def gated(
     not a common word, found (a search for the question's words brings its own passage), and no second of its kind.
     """
     corpus = _Corpus(passages)
+    titles = Counter(normal(item.answers[0]) for item in items if item.made == "heading")
     there = {normal(text) for text in known}
     kept: list[Item] = []
     dropped = Counter[str]()
     for item in items:
         why = refused(item) or corpus.refused(item, finds)
+        if not why and item.made == "heading" and titles[normal(item.answers[0])] > 1:
+            why = "another section has this name"
         words = normal(item.text)
         if not why and words in there:
             why = "asked already"
@@ -69,7 +73,7 @@ def refused(item: Item) -> str:
     answer, raw = item.answers[0], item.evidence
     if len(item.text) > LONGEST:
         return "too long"
-    if item.language == "en" and language_of_words(item.text) != "en":
+    if item.language == "en" and language_of_words(item.text + answer) != "en":
         return "two languages in one question"
     if not _WORDY.search(answer) or weight(answer) > (LONGEST_ANSWER if item.made != "heading" else 2 * LONGEST_ANSWER):
         return "the answer is too long or empty"
@@ -96,6 +100,8 @@ def _not_alone(item: Item) -> str:
     leans = _LEANS.get(language(raw))
     if (leans and leans.match(raw)) or _POINTS_BELOW.search(raw):
         return "leans on another sentence"
+    if _LEFT_OVER.search(plain(item.text)) or (raw[0].islower() and item.evidence[0] == raw[0]):
+        return "not a plain sentence"  # marks that were not in pairs; the second half of a sentence
     if item.made == "cloze" and raw[-1] not in '。！？.!?”"）)':
         return "not a plain sentence"
     return ""
@@ -122,8 +128,7 @@ class _Corpus:
         common = sum(words in text for text in self._texts.values())
         if item.made == "cloze" and common > max(FEW_PASSAGES, COMMON * len(self._texts)):
             return "the answer is a common word"
-        stem = units(item.stem)
-        if item.made in ("cloze", "definition", "heading") and self._twin(stem, item):
+        if item.made in ("cloze", "definition", "heading") and self._twin(item):
             return "another sentence says the same"
         asked = item.text if item.made not in ("cloze", "heading") else item.stem
         if item.kind != "cross-language" and not own & set(finds(asked, FOUND_IN)):
@@ -134,13 +139,14 @@ class _Corpus:
         """The passages in which the answer's place stands."""
         return {p.id for p in self._by_source[item.document.source] if p.start <= item.start and item.end <= p.end}
 
-    def _twin(self, stem: Sequence[str], item: Item) -> bool:
-        """Whether the stem's words, but for the blank, stand in a second place."""
-        if not stem:
-            return True
-        halves = [part for part in (stem[: len(stem) // 2], stem[len(stem) // 2 :]) if part]
-        longest = f" {' '.join(max(halves, key=lambda half: len(' '.join(half))))} "
-        return sum(text.count(longest) for text in self._texts.values()) > len(self.holders(item))
+    def _twin(self, item: Item) -> bool:
+        """Whether the stem, or its longer part beside the blank, stands in a second place."""
+        parts = [item.stem]
+        if item.made == "cloze" and item.span:
+            parts = [item.evidence[: item.span.start], item.evidence[item.span.end :]]
+        longest = max((" ".join(units(plain(part))) for part in parts), key=len)
+        places = sum(text.count(f" {longest} ") for text in self._texts.values())
+        return not longest or places > len(self.holders(item))
 
 
 def gives_away(text: str, answers: Sequence[str]) -> bool:

@@ -27,6 +27,7 @@ _ROWS = 4
 _HAN_RANGES = ((0x3400, 0x4DC0), (0x4E00, 0xA000), (0xF900, 0xFB00))
 _HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
 _UNIT = re.compile(r"[^\s\u2e80-\u9fff\uac00-\ud7af\U00020000-\U000323af]+|\S")
+_ASKED = re.compile(r"(?:[^。！？!?；;\n.]|\.(?!\s))+[？?]")
 _SENTENCE_END = re.compile(r"[。！？!?；;\n]+|\.\s")
 
 
@@ -71,7 +72,8 @@ def leaks(examples: Iterable[Example], questions: Sequence[Question]) -> list[Hi
 
 
 def refuse(hits: Sequence[Hit], asked: int) -> None:
-    """A `Fixable` that lists the hits, each with its two places; nothing when there are none."""
+    """A `Fixable` that lists the hits that are sure, each with its two places; nothing when there are none."""
+    hits = [hit for hit in hits if hit.sure]
     if not hits:
         return
     shown = [str(hit) for hit in hits[:_MOST_SHOWN]]
@@ -79,7 +81,8 @@ def refuse(hits: Sequence[Hit], asked: int) -> None:
     leaked = len({hit.question.id for hit in hits})
     raise Fixable(
         "\n  ".join([f"{leaked} of {asked} exam questions stand in the lessons:", *shown, *more]),
-        "word each pair differently, or put both rows on one side (column 'use': learn or exam)",
+        "word each pair differently, or put both rows on one side (column 'use': learn or exam); where a lesson is "
+        "meant to teach what the exam asks, give both rows the same 'fact'",
         hits[0].question.place,
     )
 
@@ -95,15 +98,22 @@ def _says_gold(text: str, question: Question) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """An exam question and the example that gives it away."""
+    """An exam question and the example that gives it away. Not `sure`: a person has to look. `score` as in `why`."""
 
     question: Question
     example: Example
     why: str
+    sure: bool = True
+    score: float = 1.0
 
     def __str__(self) -> str:
         where = self.question.place or self.question.id, self.example.place or self.example.id
         return f"{where[0]} “{self.question.text}” and {where[1]}: {self.why}"
+
+
+def sentences_asked(text: str) -> list[str]:
+    """The sentences of a text that end in a question mark."""
+    return [asked[0].strip() for asked in _ASKED.finditer(text)]
 
 
 def normal(text: str) -> str:

@@ -19,7 +19,7 @@ MAKERS = ("definition", "key-value", "table", "step", "heading", "cloze", "two-p
 _WORDINGS = ((0, ""), (1, "paraphrase"))
 LONGEST_ANSWER = 40  # characters; a Han character counts as two
 _ZH_MEANS = re.compile(
-    r"(?P<subject>[^，。；：！？、\s]{2,16})(?:（[^）]*）)?(?P<verb>是指|指的是|，?即|是)(?P<value>[^。；！？]{6,60})。$"
+    r"(?P<subject>[^，。；：！？、\s]{2,16})(?:（[^）]*）)?(?P<verb>是指|指的是|，?即|是)(?P<value>[^。；！？]{8,60})。$"
 )
 _EN_MEANS = re.compile(
     r"(?:(?:An?|The) )?(?P<subject>[^,.;:!?()]{2,40}?)(?: \([^)]*\))? (?P<verb>is|are|means|refers to) "
@@ -120,7 +120,7 @@ def _definition(document: Document, start: int, raw: str, spoken: str) -> Iterat
     for wording, kind in _WORDINGS:
         yield made.item(asked("definition", spoken, wording, subject=subject), (value,), behind, kind)
     at = start + match.start("subject"), start + match.end("subject")
-    text = asked("reversed", spoken, value=value)
+    text = asked("reversed", spoken, value=value, place=place_of(document, start))
     yield replace(made, stem=value).item(text, (subject,), at, "reversed")
 
 

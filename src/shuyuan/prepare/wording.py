@@ -21,8 +21,8 @@ ASKS: dict[str, dict[str, tuple[str, str]]] = {
         "en": ("What is {subject}?", "How does the text define {subject}?"),
     },
     "reversed": {
-        "zh": ("文中把什么叫作“{value}”？", "哪个名称的意思是“{value}”？"),
-        "en": ("Which term means “{value}”?", "What is described as “{value}”?"),
+        "zh": ("“{place}”里，什么的意思是“{value}”？",) * 2,
+        "en": ("In “{place}”, what is described as “{value}”?",) * 2,
     },
     "key-value": {
         "zh": ("“{place}”里，“{subject}”是什么？", "“{place}”对“{subject}”是怎么写的？"),
@@ -67,6 +67,8 @@ CROSS = {
 
 def asked(made: str, language: str, wording: int = 0, /, **words: object) -> str:
     """A question by template."""
+    if "value" in words:
+        words["value"] = str(words["value"]).rstrip("。.；;")
     return ASKS[made][language][wording].format(**words)
 
 

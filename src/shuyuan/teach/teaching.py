@@ -25,8 +25,8 @@ from shuyuan.base.records import ask as conversation
 from shuyuan.base.settings import Settings
 from shuyuan.base.shelf import choices, choose
 from shuyuan.base.workspace import Workspace, finished
-from shuyuan.prepare.leak import check_leaks
 from shuyuan.prepare.mixture import Mix, mixed_examples
+from shuyuan.recall.leaks import refuse_leaks
 from shuyuan.teach.card import TUNED, card, outcome
 from shuyuan.teach.cost import measured
 from shuyuan.teach.own_data import Data, data_lessons
@@ -71,7 +71,7 @@ class _Teaching:
         """Go as far as the first step, and bring back what was found there; nothing is kept in the run's own folder."""
         from shuyuan.teach.course import Rehearsed
 
-        check_leaks(self.lessons.examples, self.workspace.material.questions())
+        refuse_leaks(self.workspace, self.lessons.examples)
         base = open_assistant(self.workspace, self.on)
         try:
             self.way.teach(base, self.lessons, replace(self.run, folder=folder, **how))  # type: ignore[attr-defined]
@@ -145,7 +145,7 @@ def teach(
             say(f"{run.name} is taught already and nothing it was made from has changed")
             return open_assistant(workspace, run.name)
         _refuse_other(run, plan, again)
-        check_leaks(teaching.lessons.examples, workspace.material.questions())
+        refuse_leaks(workspace, teaching.lessons.examples)
         if done or _kept_plan(run).get("fingerprint") != plan["fingerprint"]:
             shutil.rmtree(run.folder, ignore_errors=True)
         kept = {**plan, "settings": teaching.way.model_dump(exclude_none=True)}

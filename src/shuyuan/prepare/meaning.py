@@ -1,0 +1,141 @@
+"""Exam questions that the lessons ask in other words or in another language: told by where an embedder puts them.
+
+What is a leak is decided so. Teaching a fact in some wordings and asking it in others is what the exam is for, and
+people say which rows do so: they give them one `fact`. A lesson under another fact, or under none, that asks just what
+an exam question asks is a leak, in whatever words. Under the same fact only a copy with a few words moved is one, and
+nothing in the other language, where a translation cannot be told from an honest lesson. Two texts of one language that
+differ in a number, a name in Latin letters or a “not” ask different things, however near they are.
+
+What is as near as only leaks are is refused; what is nearer than most honest rows is shown as a suspicion. How often
+this errs is measured in bench/leaks.py; the thresholds are for multilingual-e5-small.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shuyuan.base.records import Example, Question
+from shuyuan.prepare.leak import Hit, normal, sentences_asked, units
+from shuyuan.read.language import language
+
+Vectors = NDArray[np.float32]
+Words = NDArray[np.str_]
+Found = tuple[int, int, float, str]  # row of the lessons, column of the questions, score, why
+
+SAME = 0.976  # cosine of two texts of one language that ask the same, about different facts or unnamed ones
+SAME_FACT = 0.993  # the same under one fact
+ACROSS = 0.42  # margin between two languages
+SUSPECT, SUSPECT_ACROSS = 0.965, 0.25
+FEWEST = 20  # texts of a language, below which its centre is not known and nothing is compared across
+LONGEST = 300  # characters of a turn that is compared whole; of longer ones, the sentences that ask
+_NEAR = slice(1, 4)  # the neighbours, without the nearest, that say how crowded a place is
+_ROWS = 2048
+_DENIALS = frozenset(
+    {"不", "没", "非", "无", "未", "not", "no", "never", "without", "isn't", "doesn't", "don't", "cannot"}
+)
+_OTHER_WORDS, _OTHER_TONGUE = "other words", "another language"
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A text of a lesson that may ask what the exam asks."""
+
+    example: Example
+    text: str
+
+
+def said(examples: Iterable[Example], most: int) -> tuple[list[Said], int]:
+    """At most `most` different texts of the lessons to compare, and how many were left out."""
+    found: dict[tuple[str, str], Said] = {}
+    left_out = 0
+    for example in examples:
+        for message in example.messages:
+            whole = message.role == "user" and len(message.content) <= LONGEST
+            for text in [message.content] if whole else sentences_asked(message.content):
+                key = (normal(text), example.fact)
+                if key in found or not key[0]:
+                    continue
+                if len(found) >= most:
+                    left_out += 1
+                else:
+                    found[key] = Said(example, text)
+    return list(found.values()), left_out
+
+
+def alike(lessons: Sequence[Said], learned_LD: Vectors, questions: Sequence[Question], asked_QD: Vectors) -> list[Hit]:
+    """The lessons that ask what a question asks. Vectors are of length one, L lessons, Q questions, D numbers each.
+
+    In one language: by cosine. Between two: each language's vectors are first freed of their mean and main direction,
+    which say little but the language; the score is twice the cosine less how near each of the two has its next
+    neighbours (Artetxe & Schwenk 2019, as a difference), since crowded places are near to everything.
+    """
+    best: dict[tuple[str, str], tuple[float, Hit]] = {}
+    tongues = np.array([language(one.text) for one in lessons]), np.array([q.language for q in questions])
+    for row, column, score, why in itertools.chain(
+        _in_one_language(learned_LD, asked_QD, tongues), _across(learned_LD, asked_QD, tongues)
+    ):
+        example, question = lessons[row].example, questions[column]
+        one_fact = bool(question.fact) and example.fact == question.fact
+        if one_fact and (why == _OTHER_TONGUE or score < SAME_FACT):
+            continue
+        if why == _OTHER_WORDS and _marks(lessons[row].text) != _marks(question.text):
+            continue
+        sure = score >= (ACROSS if why == _OTHER_TONGUE else SAME)
+        hit = Hit(question, example, f"it asks the same in {why} ({score:.3f})", sure, score)
+        known = best.get((question.id, example.id))
+        if known is None or known[0] < score:
+            best[question.id, example.id] = (score, hit)
+    return [hit for _, hit in best.values()]
+
+
+def _marks(text: str) -> tuple[frozenset[str], bool]:
+    """What tells two like questions apart: numbers and names in Latin letters, and whether something is denied."""
+    words = units(text)
+    chinese = any("\u4e00" <= word[0] <= "\u9fff" for word in words)
+    names = (word for word in words if word.isascii() and (chinese or any(not letter.isalpha() for letter in word)))
+    return frozenset(names), any(word in _DENIALS for word in words)
+
+
+def _in_one_language(learned_LD: Vectors, asked_QD: Vectors, tongues: tuple[Words, Words]) -> Iterator[Found]:
+    for start in range(0, len(learned_LD), _ROWS):
+        part = slice(start, start + _ROWS)
+        cosine_LQ = np.where(tongues[0][part, None] == tongues[1][None], learned_LD[part] @ asked_QD.T, -1.0)
+        for row, column in np.argwhere(cosine_LQ >= SUSPECT):
+            yield int(start + row), int(column), float(cosine_LQ[row, column]), _OTHER_WORDS
+
+
+def _across(learned_LD: Vectors, asked_QD: Vectors, tongues: tuple[Words, Words]) -> Iterator[Found]:
+    freed = {}
+    for tongue in sorted({*tongues[0].tolist(), *tongues[1].tolist()}):
+        rows, columns = np.flatnonzero(tongues[0] == tongue), np.flatnonzero(tongues[1] == tongue)
+        if len(rows) + len(columns) >= FEWEST:
+            both = _freed(np.concatenate([learned_LD[rows], asked_QD[columns]]))
+            freed[tongue] = rows, both[: len(rows)], columns, both[len(rows) :]
+    for one, other in itertools.permutations(freed, 2):
+        rows, learned, columns, asked = *freed[one][:2], *freed[other][2:]
+        if len(rows) and len(columns):
+            cosine_LQ = learned @ asked.T
+            margin_LQ = 2 * cosine_LQ - _crowding(cosine_LQ)[:, None] - _crowding(cosine_LQ.T)[None]
+            for row, column in np.argwhere(margin_LQ >= SUSPECT_ACROSS):
+                yield int(rows[row]), int(columns[column]), float(margin_LQ[row, column]), _OTHER_TONGUE
+
+
+def _freed(vectors_ND: Vectors) -> Vectors:
+    """The vectors of one language without their mean and their main direction, of length one."""
+    around_ND = vectors_ND - vectors_ND.mean(0)
+    main_D = np.linalg.svd(around_ND, full_matrices=False)[2][0]
+    around_ND = around_ND - np.outer(around_ND @ main_D, main_D)
+    return np.asarray(around_ND / np.maximum(np.linalg.norm(around_ND, axis=1, keepdims=True), 1e-9), np.float32)
+
+
+def _crowding(cosine_NM: Vectors) -> Vectors:
+    """For each row the mean of its second to fourth highest cosine; of what there is, where there are fewer."""
+    nearest = -np.partition(-cosine_NM, min(_NEAR.stop, cosine_NM.shape[1]) - 1, axis=1)[:, : _NEAR.stop]
+    nearest = -np.sort(-nearest, axis=1)
+    near = nearest[:, _NEAR] if nearest.shape[1] > _NEAR.start else np.zeros((len(nearest), 1), np.float32)
+    return np.asarray(near.mean(1), np.float32)

@@ -1,0 +1,66 @@
+"""The whole leak check of a workspace: by words always, by meaning where the embedder is at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shuyuan.base.files import fingerprint, read_json, write_json
+from shuyuan.base.progress import say
+from shuyuan.base.records import Example
+from shuyuan.base.workspace import Workspace
+from shuyuan.load.catalogue import entries
+from shuyuan.load.pulling import present
+from shuyuan.prepare.leak import Hit, leaks, refuse
+from shuyuan.prepare.meaning import alike, said
+from shuyuan.recall.embedding import embed_passages
+
+MOST = 20_000  # texts of the lessons that are compared by meaning
+_RULES = 1  # raised when what counts as a leak by meaning changes
+_FILE = "leaks.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a leak check found, and how far it looked: `compared` lesson texts by meaning, `why_not` all of them."""
+
+    hits: tuple[Hit, ...]
+    questions: int
+    examples: int
+    compared: int
+    why_not: str = ""
+
+
+def refuse_leaks(workspace: Workspace, examples: Sequence[Example]) -> None:
+    """Refuse lessons that give the workspace's exam away, by words or by meaning: a `Fixable` that lists every hit."""
+    found = find_leaks(workspace, examples, once=True)
+    refuse(found.hits, found.questions)
+
+
+def find_leaks(workspace: Workspace, examples: Sequence[Example], once: bool = False) -> Checked:
+    """Compare lessons with the exam. `once`: lessons that held no leak by meaning before are not compared so again."""
+    questions = workspace.material.questions()
+    hits, counts = leaks(examples, questions), (len(questions), len(examples))
+    if hits or not questions or not len(examples):
+        return Checked(tuple(hits), *counts, 0, "leaks by words come first" if hits else "")
+    embedder = workspace.choices.embedder
+    if not present(embedder):
+        known = embedder in entries()
+        why = f"the embedder {embedder} is not here" if known else "how near is near is not known for your own embedder"
+        say(f"leaks in other words were not looked for: {why}{f' (shuyuan pull {embedder})' if known else ''}")
+        return Checked((), *counts, 0, why)
+    lessons, left_out = said(examples, MOST)
+    why = f"{left_out:,} further texts were compared by words only" if left_out else ""
+    facts = [one.example.fact for one in lessons], [question.fact for question in questions]
+    texts = [one.text for one in lessons], [question.text for question in questions]
+    file = workspace.folder / "cache" / _FILE
+    looked_at = fingerprint(_RULES, embedder, texts, facts)
+    if not (once and file.exists() and read_json(file).get("clean") == looked_at):
+        from shuyuan.load.embedder import open_embedder
+
+        opened = open_embedder(embedder)
+        learned, asked = (embed_passages(opened, of, file.parent) for of in texts)
+        hits = alike(lessons, learned, questions, asked)
+        if not any(hit.sure for hit in hits):
+            write_json(file, {"clean": looked_at})
+    return Checked(tuple(hits), *counts, len(lessons), why)
