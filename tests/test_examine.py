@@ -13,15 +13,27 @@ from shuyuan.base.errors import Fixable
 from shuyuan.base.files import append_jsonl, read_json, read_jsonl
 from shuyuan.base.material import File
 from shuyuan.base.progress import width_of
-from shuyuan.base.records import Answer, Citation, Conversation, Document, Example, Message, Passage, Question
+from shuyuan.base.records import (
+    GREEDY,
+    Answer,
+    Citation,
+    Conversation,
+    Decoding,
+    Document,
+    Example,
+    Message,
+    Passage,
+    Question,
+)
 from shuyuan.base.shelf import choices, choose
 from shuyuan.base.workspace import Workspace
-from shuyuan.examine.exam import DEFAULT, candidate, hold
+from shuyuan.examine.exam import candidate, hold
 from shuyuan.examine.forgetting import Forgetting
 from shuyuan.examine.knowledge import Knowledge
-from shuyuan.examine.papers import Paper, pick
+from shuyuan.examine.page import disagreements
+from shuyuan.examine.papers import USUAL, Paper, pick
 from shuyuan.examine.relevance import relevant_passages
-from shuyuan.examine.report import disagreements, html, markdown
+from shuyuan.examine.report import html, markdown
 from shuyuan.examine.results import BITS, MAIN, Exam, read_exam
 from shuyuan.examine.sitting import Candidate, Cost, sit
 from shuyuan.examine.tables import table
@@ -43,7 +55,7 @@ class LooksUp:
     def name(self) -> str:
         return self._name
 
-    def answer(self, conversations: Sequence[Conversation]) -> list[Answer]:
+    def answer(self, conversations: Sequence[Conversation], decoding: Decoding = GREEDY) -> list[Answer]:
         return [self._one(conversation[-1].content) for conversation in conversations]
 
     def _one(self, text: str) -> Answer:
@@ -182,10 +194,10 @@ sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 import test_examine as t
 class Dies(t.LooksUp):
-    def answer(self, conversations):
+    def answer(self, conversations, decoding=t.GREEDY):
         if len(self.asked) >= 9:
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().answer(conversations)
+        return super().answer(conversations, decoding)
 t.sit(t.seat(Dies("a", t.questions(), range(24))), t.questions(), (), Path(sys.argv[1]), batch=3)
 """
     file = tmp_path / "answers.jsonl"
@@ -277,7 +289,7 @@ def test_the_general_material_is_sound() -> None:
 
 
 def test_every_paper_is_on_the_shelf_and_has_metrics() -> None:
-    assert set(DEFAULT) == {"knowledge", "unanswerable", "forgetting"} < set(choices("examine"))
+    assert set(USUAL) == {"knowledge", "unanswerable", "forgetting"} < set(choices("examine"))
     for name in choices("examine"):
         paper = choose("examine", name)()
         assert paper.metrics() or type(paper).figures is not Paper.figures
@@ -291,7 +303,7 @@ def test_the_report_stands_alone_and_escapes_what_assistants_say(workspace: Work
     assert "&lt;b&gt;&amp;" in page
     assert "prefers-color-scheme: dark" in page
     assert "@media print" in page
-    assert "<b>retrieve</b> answers best: 100\u00a0% of 24 questions" in page
+    assert "<b>retrieve</b> answers best: 100\u00a0% of 24 questions right <i>(95 % interval" in page
     assert 'class="zh"' not in html(found, "en")
     assert "分歧最大的题" in html(found, "zh")
     assert "Scores" not in html(found, "zh")

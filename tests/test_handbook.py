@@ -14,7 +14,7 @@ from shuyuan.base import files, material, progress, settings, workspace
 from shuyuan.base.errors import Fixable
 from shuyuan.base.shelf import choices, choose
 from shuyuan.examine import statistics
-from shuyuan.examine.exam import DEFAULT
+from shuyuan.examine.papers import USUAL
 from shuyuan.load.catalogue import entries
 from shuyuan.measure.text import contains, tokens
 from shuyuan.prepare import chunk, leak
@@ -142,7 +142,7 @@ def defaults() -> dict[str, object]:
         "full-rate": f"{full.learning_rate:.0e}".replace("e-0", "e-"),
         "full-epochs": full.epochs,
         "continue-block": block,
-        "papers-count": len(DEFAULT),
+        "papers-count": len(USUAL),
         "bootstrap-count": f"{statistics.RESAMPLES:,}",
         "confidence": f"{1 - statistics.LEVEL:.0%}",
     }

@@ -20,7 +20,7 @@ from shuyuan.base.settings import MOST_SETTINGS, Settings, _plain_type
 
 FILES = house.files(shelf.HOUSE)
 SHELVES = [(room, name) for room in house.ROOMS[1:] for name in shelf.choices(room)]
-VERBS = {"read": "read", "measure": "measure", "store": "open", "teach": "teach", "cli": "run"}
+VERBS = {"read": "read", "measure": "measure", "store": "open", "teach": "teach", "serve": "routes", "cli": "run"}
 
 
 def room_of(path: Path) -> str:
@@ -178,7 +178,8 @@ def test_every_dependency_has_its_reason_and_its_pin() -> None:
     import tomllib
 
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    wanted = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
+    wanted = [one for one in wanted if not one.startswith("shuyuan[")]
     names = [re.split(r"[<>=\[]", entry)[0].lower() for entry in wanted]
     pins = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").lower().replace("_", "-")
     pinned = {line.partition("==")[0] for line in pins.splitlines()}

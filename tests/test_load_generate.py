@@ -19,16 +19,17 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, Qwen3Con
 
 from shuyuan.base.errors import Fixable
 from shuyuan.base.records import GREEDY, Answer, Decoding, Message, ask
-from shuyuan.load import batching, prefixes
+from shuyuan.load import batching, engines, prefixes
 from shuyuan.load.answering import ModelAssistant
 from shuyuan.load.batching import Ask, Batcher, batcher_of
 from shuyuan.load.choosing import drawn, likely
 from shuyuan.load.drafting import Drafts
-from shuyuan.load.engines import Feed, distance, engine_of
+from shuyuan.load.engines import TRIAL, Feed, distance, engine_of
 from shuyuan.load.fallback import Generic
 from shuyuan.load.fast import Forward
 from shuyuan.load.generate import generate
 from shuyuan.load.model import Model, open_model
+from shuyuan.load.products import Plain
 from shuyuan.load.saying import Speech
 from shuyuan.load.slots import Cache, Shape
 from shuyuan.load.tools import calls_in
@@ -45,6 +46,7 @@ TEXTS = (
 )
 TOOLS = json.dumps([{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}])
 NEVER = frozenset[int]()
+TRIED = tiny_tokenizer()(TRIAL)["input_ids"]
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +70,11 @@ def reference(net: torch.nn.Module, prompt: Sequence[int], most: int) -> list[in
     ids = torch.tensor([list(prompt)])
     said = net.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=most, do_sample=False, eos_token_id=-1)
     return said[0, len(prompt) :].tolist()
+
+
+def fresh(net: torch.nn.Module, name: str) -> Batcher:
+    """A batcher that no other test knows."""
+    return Batcher(net, name, TRIED)
 
 
 def rows_of(batcher: Batcher, asks: Sequence[Ask]) -> list[list[int]]:
@@ -130,11 +137,11 @@ def test_logits_are_those_of_transformers_however_the_rows_are_read(name: str, p
 def test_a_network_of_another_kind_is_answered_by_transformers_and_that_is_said(capsys: pytest.CaptureFixture) -> None:
     torch.manual_seed(0)
     net = AutoModelForCausalLM.from_config(GPT2Config(vocab_size=320, n_embd=32, n_layer=2, n_head=2, n_positions=512))
-    engine = engine_of(net.eval(), "other")
+    engine = engine_of(net.eval(), "other", TRIED)
     assert isinstance(engine, Generic)
     assert "other answers at the speed of transformers" in capsys.readouterr().err
     asked = prompts(6)
-    batcher = batcher_of(net, "other")
+    batcher = fresh(net, "other")
     found = rows_of(batcher, [Ask(prompt, 6 + number, NEVER) for number, prompt in enumerate(asked)])
     assert found == [reference(net, prompt, 6 + number) for number, prompt in enumerate(asked)]
 
@@ -142,9 +149,9 @@ def test_a_network_of_another_kind_is_answered_by_transformers_and_that_is_said(
 def test_a_network_that_looks_alike_and_computes_otherwise_is_found_out(capsys: pytest.CaptureFixture) -> None:
     net = tiny_net("llama")
     net.model.layers[1].mlp.act_fn = torch.nn.GELU()
-    assert isinstance(engine_of(net, "odd"), Generic)
+    assert isinstance(engine_of(net, "odd", TRIED), Generic)
     assert "logits would be" in capsys.readouterr().err
-    assert distance(Forward(tiny_net("llama"), True), tiny_net("llama")) < 1e-5
+    assert distance(Forward(tiny_net("llama"), True), tiny_net("llama"), TRIED) < 1e-5
 
 
 def test_adapters_share_the_packed_base_and_change_the_logits_as_they_should() -> None:
@@ -156,11 +163,21 @@ def test_adapters_share_the_packed_base_and_change_the_logits_as_they_should() -
     for ours, theirs in zip(plain.parts.blocks, changed.parts.blocks, strict=True):
         assert theirs.gate_up.inner is ours.gate_up
         assert theirs.qkv.inner is ours.qkv
-    assert distance(changed, adapted) < 1e-5
-    assert distance(changed, net) > 1e-2
+    assert distance(changed, adapted, TRIED) < 1e-5
+    assert distance(changed, net, TRIED) > 1e-2
     with torch.no_grad():
         net.model.layers[0].mlp.gate_proj.weight.mul_(1.5)
-    assert distance(Forward(net, True), net) < 1e-5  # what was packed before it changed is not used
+    assert distance(Forward(net, True), net, TRIED) < 1e-5  # what was packed before it changed is not used
+
+
+def test_a_second_copy_is_made_only_where_memory_holds_it(capsys: pytest.CaptureFixture, monkeypatch) -> None:
+    monkeypatch.setattr(engines, "free_bytes", lambda _: 1000)
+    net = tiny_net("llama")
+    small = engine_of(net, "large", TRIED)
+    assert isinstance(small.parts.head, Plain)
+    assert "large answers at half the speed" in capsys.readouterr().err
+    packed = Forward(net, True)
+    assert engine_of(net, "large", TRIED).parts.head is packed.parts.head  # it is there already
 
 
 # Rows
@@ -208,7 +225,7 @@ class _Watch:
 
 
 def test_a_row_joins_while_another_goes_on_and_a_cancelled_one_leaves(tiny: Model) -> None:
-    batcher, watch = batcher_of(tiny.net, tiny.name), _Watch()
+    batcher, watch = batcher_of(tiny), _Watch()
     (long,) = batcher.submit([Ask([5, 6, 7], 1_000_000, NEVER, listener=watch)])
     assert watch.heard.wait(10)
     (short,) = batcher.submit([Ask([8, 9], 3, NEVER)])
@@ -224,7 +241,7 @@ def test_a_row_joins_while_another_goes_on_and_a_cancelled_one_leaves(tiny: Mode
 
 def test_the_thread_and_all_memory_go_with_the_last_row() -> None:
     net = tiny_net()
-    batcher = batcher_of(net, "gone")
+    batcher = batcher_of(Model("gone", net, tiny_tokenizer(), Path()))
     rows_of(batcher, [Ask(prompt, 4, NEVER) for prompt in prompts(5)])
     for _ in range(100):
         alive = [thread for thread in threading.enumerate() if thread.name == "answers of gone"]
@@ -244,7 +261,7 @@ def test_what_goes_wrong_is_raised_for_every_row_and_the_next_ones_go_on(tiny: M
         def hear(self, token: int) -> bool:
             raise RuntimeError("no ears")
 
-    batcher = Batcher(tiny.net, "broken")
+    batcher = fresh(tiny.net, "broken")
     rows = batcher.submit([Ask([1, 2], 5, NEVER, listener=Broken()), Ask([3], 500, NEVER)])
     for row in rows:
         with pytest.raises(RuntimeError, match="no ears"):
@@ -253,7 +270,7 @@ def test_what_goes_wrong_is_raised_for_every_row_and_the_next_ones_go_on(tiny: M
 
 
 def test_rows_wait_for_memory_and_a_row_too_large_for_it_goes_alone(tiny: Model) -> None:
-    batcher = Batcher(tiny.net, "narrow")
+    batcher = fresh(tiny.net, "narrow")
     asked = prompts(8, 40)
     rows_of(batcher, [Ask(asked[0], 2, NEVER)])
     batcher._engine.cache.most_tokens = 600
@@ -268,7 +285,7 @@ def test_rows_wait_for_memory_and_a_row_too_large_for_it_goes_alone(tiny: Model)
 
 def test_a_beginning_is_read_once_and_changes_nothing(tiny: Model, monkeypatch) -> None:
     monkeypatch.setattr(batching, "CHUNK", 64)
-    batcher, head = Batcher(tiny.net, "prefix"), prompts(1)[0][:1] * 100
+    batcher, head = fresh(tiny.net, "prefix"), prompts(1)[0][:1] * 100
     asked = [[*head, *rest] for rest in prompts(5, 30)]
     right = [reference(tiny.net, prompt, 8) for prompt in asked]
     assert rows_of(batcher, [Ask(prompt, 8, NEVER) for prompt in asked]) == right
@@ -284,7 +301,7 @@ def test_a_beginning_is_read_once_and_changes_nothing(tiny: Model, monkeypatch) 
 
 def test_kept_beginnings_are_bounded(tiny: Model, monkeypatch) -> None:
     monkeypatch.setattr(prefixes, "MOST", 300)
-    batcher = Batcher(tiny.net, "bounded")
+    batcher = fresh(tiny.net, "bounded")
     rows_of(batcher, [Ask(prompt, 4, NEVER) for prompt in prompts()])
     kept = batcher._engine._prefixes._kept
     assert 0 < sum(len(tokens) for tokens, _ in kept) <= 300
@@ -329,9 +346,9 @@ def test_draws_follow_the_distribution_and_top_p_keeps_the_smallest_set() -> Non
 def test_a_drawn_answer_depends_on_its_seed_and_not_on_its_company(tiny: Model) -> None:
     asked = prompts(5, 60)
     asks = [Ask(prompt, 30, NEVER, temperature=1.0, top_p=0.95, seed=number) for number, prompt in enumerate(asked)]
-    together = rows_of(batcher_of(tiny.net, tiny.name), asks)
-    assert together == [rows_of(batcher_of(tiny.net, tiny.name), [one])[0] for one in asks]
-    other = rows_of(batcher_of(tiny.net, tiny.name), [Ask(asked[0], 30, NEVER, temperature=1.0, seed=99)])
+    together = rows_of(batcher_of(tiny), asks)
+    assert together == [rows_of(batcher_of(tiny), [one])[0] for one in asks]
+    other = rows_of(batcher_of(tiny), [Ask(asked[0], 30, NEVER, temperature=1.0, seed=99)])
     assert other[0] != together[0]
 
 
@@ -462,7 +479,7 @@ def test_a_closed_stream_ends_the_work(tiny: Model) -> None:
     assistant = ModelAssistant("bare", tiny, max_new_tokens=1500)
     stream = assistant.stream(ask("hello"), Decoding(temperature=1.0))
     next(stream)
-    batcher = batcher_of(tiny.net, tiny.name)
+    batcher = batcher_of(tiny)
     assert batcher._going
     stream.close()
     for _ in range(200):

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from shuyuan.base.errors import Fixable
 from shuyuan.base.files import locked
-from shuyuan.base.records import Answer, Conversation, Message, Passage, ask
+from shuyuan.base.records import GREEDY, Answer, Conversation, Decoding, Message, Passage, ask
 from shuyuan.recall.citing import sentences, support
 from shuyuan.recall.embedding import embed_passages
 from shuyuan.recall.fuse import Fuse
@@ -66,7 +66,7 @@ class Extracts:
     def nats(self, texts: Sequence[str]) -> list[float]:
         return [float(len(text)) for text in texts]
 
-    def answer(self, conversations: Sequence[Conversation]) -> list[Answer]:
+    def answer(self, conversations: Sequence[Conversation], decoding: Decoding = GREEDY) -> list[Answer]:
         self.seen += conversations
         return [self._one(conversation[-1].content) for conversation in conversations]
 

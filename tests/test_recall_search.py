@@ -36,6 +36,14 @@ def server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QDRANT_URL", ":memory:")
 
 
+def seen(library: Library) -> list[tuple[object, ...]]:
+    """What three questions find: all by meaning, and the first of all."""
+    near = [
+        [(name, pytest.approx(cosine, abs=1e-5)) for name, cosine in of.dense] for of in library.rankings(QUERIES, 4)
+    ]
+    return [(dense, library.search(query, 1)[0].passage) for dense, query in zip(near, QUERIES, strict=True)]
+
+
 def built(folder: Path, store: str) -> Library:
     return Library.build(folder, passages(), HashedTerms(), folder.parent / "cache", store=store)
 
@@ -47,12 +55,11 @@ def built(folder: Path, store: str) -> Library:
 @pytest.mark.parametrize("to", choices("store"))
 def test_moved_library_finds_the_same(tmp_path: Path, store: str, to: str) -> None:
     folder = tmp_path / "library"
-    before = built(folder, store)
-    found = [[(hit.passage, hit.cosine) for hit in before.search(query, 2)] for query in QUERIES]
+    found = seen(built(folder, store))
     assert Library.move(folder, to) == (store != to)
     after = Library.open(folder, HashedTerms())
     assert after.state.store == to
-    assert [[(hit.passage, hit.cosine) for hit in after.search(query, 2)] for query in QUERIES] == found
+    assert seen(after) == found
     assert [path.name for path in folder.glob("index*")] == [f"index-{to}"]
     again = HashedTerms()
     Library.build(folder, passages(), again, tmp_path / "cache")  # no store named: it stays where it is
@@ -202,7 +209,7 @@ class Apart(HashedTerms):
         for row, text in enumerate(texts):
             vectors[row, 0 if language(text) == "zh" else 1] = 6
             vectors[row, 2] = 3
-            for digit in set(filter(str.isdigit, text)):
+            for digit in set(text) & set("0123456789"):
                 vectors[row, 10 + int(digit)] += 1
         return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
@@ -219,6 +226,21 @@ def test_a_question_finds_the_passage_in_the_other_language(tmp_path: Path) -> N
     assert library.search("第 9 号文件", 1)[0].passage.source == "en9"
     assert library.search("number 3", 1)[0].passage.source == "zh3"
     assert Library.open(tmp_path / "l", Apart()).state.centres == library.state.centres
+
+
+def test_words_count_for_little_in_another_language(tmp_path: Path) -> None:
+    dense, words = [("zh", 0.9), *((str(n), 0.8) for n in range(8)), ("en", 0.7)], [("en", 5.0)]
+    assert [one.id for one in Fuse(word_weight=0.5).fuse(dense, words)][:2] == ["en", "zh"]
+    assert Fuse(word_weight=0.5).fuse(dense, words, {"en", "zh"})[0].id == "zh"
+    assert [one.id for one in Fuse(word_weight=1).fuse(dense, words, {"en", "zh"})] == ["en"]
+    library = Library.build(tmp_path / "l", passages(), HashedTerms(), tmp_path / "c", store="memory")
+    assert library.state.languages == {"en": 2, "zh": 2}
+    (found,) = library.rankings(["What is the default rank of LoRA?"], 9)
+    assert found.foreign == {"id-手册/检索.md", "id-手册/训练.md"}
+    (found,) = library.rankings(["2e-5"], 9)
+    assert found.foreign == {"id-手册/检索.md", "id-手册/训练.md"}
+    (found,) = library.rankings(["16"], 9)
+    assert found.foreign == set()
 
 
 @given(st.lists(st.text(max_size=20), max_size=5))

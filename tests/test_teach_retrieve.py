@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import string
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-import torch
-from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from tiny import tiny_embedder
 
 from shuyuan.base.errors import Fixable
-from shuyuan.base.records import Answer, Conversation, Lessons, Passage, Run, ask
+from shuyuan.base.records import GREEDY, Answer, Conversation, Decoding, Lessons, Passage, Run, ask
 from shuyuan.recall.fuse import Fuse
 from shuyuan.recall.ground import Ground
 from shuyuan.recall.grounded import GroundedAssistant
@@ -35,32 +32,14 @@ class Nine:
     def nats(self, texts: Sequence[str]) -> list[float]:
         return [0.0 for _ in texts]
 
-    def answer(self, conversations: Sequence[Conversation]) -> list[Answer]:
+    def answer(self, conversations: Sequence[Conversation], decoding: Decoding = GREEDY) -> list[Answer]:
         self.asked += [conversation[-1].content for conversation in conversations]
         return [Answer("nine days") for _ in conversations]
 
 
 @pytest.fixture(scope="module")
 def embedder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A whole embedder folder with tiny random weights, which reads single characters."""
-    folder = tmp_path_factory.mktemp("models") / "tiny-embedder"
-    signs = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *string.ascii_lowercase, *string.digits]
-    tokenizer = Tokenizer(models.WordLevel({sign: at for at, sign in enumerate(signs)}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    marks = {"unk_token": "[UNK]", "pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=128, **marks).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(signs),
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=128,
-    )
-    BertModel(config).save_pretrained(folder)
-    return str(folder)
+    return str(tiny_embedder(tmp_path_factory.mktemp("models") / "tiny-embedder"))
 
 
 @pytest.fixture

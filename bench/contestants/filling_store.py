@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def filled(index: Index, count: int, questions: int) -> tuple[list[tuple[Vectors, str, list[str]]], float]:
-    """Put all passages. Each question: its vector, its words and the ten nearest by exact search; CPU-seconds of putting."""
+    """Put all passages. Each question: its vector, its words, the ten nearest by exact search; CPU-s of putting."""
     spent = 0.0
     asked: list[tuple[Vectors, str]] = []
     best: list[list[tuple[float, str]]] = [[] for _ in range(questions)]

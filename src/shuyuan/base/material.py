@@ -103,6 +103,21 @@ class Material:
         rows = self._db.execute("select source, sha256, bytes, modified, fault from files order by source")
         return {row[0]: File(*row) for row in rows}
 
+    def file_rows(self, after: str = "", most: int = 1000, find: str = "") -> list[dict[str, Any]]:
+        """Files with a summary of their documents, by source: those after `after` whose source holds `find`."""
+        rows = self._db.execute(
+            "select files.source, bytes, modified, fault, coalesce(json_extract(record, '$.title'), '') as title, "
+            "coalesce(json_extract(record, '$.language'), '') as language, "
+            "coalesce(length(json_extract(record, '$.text')), 0) as characters, "
+            "coalesce(json_array_length(record, '$.pages'), 0) as pages, "
+            "(select count(*) from passages where document_id = documents.id) as passages "
+            "from files left join documents on documents.source = files.source "
+            "where files.source > ? and instr(files.source, ?) order by files.source limit ?",
+            (after, find, most),
+        )
+        names = [column[0] for column in rows.description]
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
     def put_document(self, file: File, document: Document | None, passages: Sequence[Passage] = ()) -> None:
         """Replace what is known of one file, in one step. No document: the file could not be read."""
         with self._change() as db:
@@ -285,9 +300,10 @@ def lessons_fingerprint(lessons: Lessons) -> str:
         content.update(_line("document", document.source, document.sha256))
     for passage in lessons.passages:
         content.update(_line("passage", passage.id))
-    for example in lessons.examples:
-        turns = [(m.role, m.content, m.learned, m.tool_calls) for m in example.messages]
-        content.update(_line("example", example.tools, turns))
+    for word, examples in (("example", lessons.examples), ("held out", lessons.held_out)):
+        for example in examples:
+            turns = [(m.role, m.content, m.learned, m.tool_calls) for m in example.messages]
+            content.update(_line(word, example.tools, turns))
     return content.hexdigest()[:16]
 
 

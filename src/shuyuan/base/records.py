@@ -123,7 +123,10 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A place in a document that supports an answer: `document.text[start:end] == quote`."""
+    """A place in a document that supports an answer: `document.text[start:end] == quote`.
+
+    `supports` holds start and end of the sentences of the answer's text that it speaks for.
+    """
 
     source: str
     start: int
@@ -131,6 +134,7 @@ class Citation:
     quote: str
     page: int | None = None
     passage_id: str = ""
+    supports: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +174,10 @@ class Answer:
     """What an assistant said, where it has it from, and what saying it cost.
 
     `retrieved` lists passage ids, best first, whether or not they are cited. `refused`: the library holds no answer and
-    the assistant says so. `beyond`: the text is not from the library (chat mode says so to the reader). `cut`: the
-    answer ended at its greatest length, not by itself. `seconds` is wall time.
+    the assistant says so. `beyond`: the text is not from the library (chat mode says so to the reader). `unsupported`
+    holds start and end of the sentences of `text` that nothing in the library speaks for (assistants without a library
+    cannot tell). `cut`: the answer ended at its greatest length, not by itself. `seconds` is wall time. `prompt` is the
+    whole text that the model read, as its chat template rendered it ("" where that is not known).
     """
 
     text: str
@@ -184,6 +190,8 @@ class Answer:
     seconds: float = 0.0
     cut: bool = False
     logprobs: tuple[TokenLogprob, ...] = ()
+    unsupported: tuple[tuple[int, int], ...] = ()
+    prompt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,12 +210,14 @@ class Score:
 class Lessons:
     """The material a route may learn from. Exam questions are never in it: `prepare` splits them off first.
 
-    Documents and examples may be more than memory holds: they are read from the disk as they are needed.
+    Documents and examples may be more than memory holds: they are read from the disk as they are needed. `held_out`
+    are examples to measure on and never to learn; without any, some of the examples are kept aside.
     """
 
     documents: Sequence[Document] = ()
     passages: Sequence[Passage] = ()
     examples: Sequence[Example] = ()
+    held_out: Sequence[Example] = ()
 
 
 Conversation = Sequence[Message]

@@ -68,7 +68,8 @@ def add_flags(parser: argparse.ArgumentParser, settings: type[Settings]) -> None
         elif kind is bool:
             parser.add_argument(flag, dest=name, help=text, action=argparse.BooleanOptionalAction, default=None)
         elif get_origin(kind) is Literal:
-            parser.add_argument(flag, dest=name, help=text, choices=get_args(kind), default=None)
+            several = "+" if many else None
+            parser.add_argument(flag, dest=name, help=text, choices=get_args(kind), nargs=several, default=None)
         else:
             metavar = getattr(kind, "__name__", "value").upper()
             parser.add_argument(flag, dest=name, help=text, nargs="+" if many else None, metavar=metavar, default=None)

@@ -85,7 +85,7 @@ class Workspace:
     def run(self, name: str, seed: int = 0) -> Run:
         """The run of a name, whether or not it exists yet."""
         return Run(
-            name, inside(self.folder / "runs", _checked(name)), self.folder / "cache", seed, self.choices.embedder
+            name, inside(self.folder / "runs", checked_name(name)), self.folder / "cache", seed, self.choices.embedder
         )
 
     def runs(self) -> list[str]:
@@ -95,7 +95,7 @@ class Workspace:
 
     def exam(self, name: str) -> Path:
         """The folder of an exam, whether or not it exists yet."""
-        return inside(self.folder / "exams", _checked(name))
+        return inside(self.folder / "exams", checked_name(name))
 
     def exams(self) -> list[str]:
         """The names of the exams that were sat here, oldest first."""
@@ -115,7 +115,8 @@ def home() -> Path:
     return Path(given).expanduser() if given else Path.home() / ".cache" / "shuyuan"
 
 
-def _checked(name: str) -> str:
+def checked_name(name: str) -> str:
+    """A name that can be a folder here: letters, digits and . + - _; others are a `Fixable`."""
     if not _NAME.fullmatch(name) or ".." in name:
         raise Fixable(f"'{name}' cannot be a name here", "use letters, digits and . + - _, starting with a letter")
     return name

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from shuyuan.base.errors import Fixable
-from shuyuan.base.progress import human_seconds, say
-from shuyuan.base.records import Answer, Assistant, Citation
+from shuyuan.base.progress import say
 from shuyuan.base.records import ask as conversation
-from shuyuan.base.workspace import Workspace
 from shuyuan.cli.shell import Command, Desk
+from shuyuan.cli.shown import cited, footer, in_mode, marked, sources
 
 
 class Ask(Command):
@@ -39,37 +37,11 @@ shuyuan ask "What is a token?" --mode chat     may go beyond the library, and sa
         name = self.with_ or default_assistant(workspace)
         assistant = open_assistant(workspace, name)
         if self.mode:
-            assistant = _in_mode(assistant, self.mode)
+            assistant = in_mode(assistant, self.mode)
         (answer,) = assistant.answer([conversation(self.question)])
         if why := stale(workspace, name):
             say(f"{name} may be out of date: {why}")
-        citations = [_cited(workspace, citation) for citation in answer.citations]
-        desk.show(_page(name, answer, citations), {"assistant": name, **asdict(answer), "citations": citations})
+        page = "\n\n".join(filter(None, (marked(answer), sources(workspace, answer), footer(name, answer))))
+        citations = [cited(workspace, citation) for citation in answer.citations]
+        desk.show(page, {"assistant": name, **asdict(answer), "citations": citations})
         return 0
-
-
-def _in_mode(assistant: Assistant, mode: str) -> Assistant:
-    from shuyuan.recall.grounded import GroundedAssistant
-
-    if not isinstance(assistant, GroundedAssistant):
-        raise Fixable(
-            f"'{assistant.name}' has no library, so it has no mode", "ask --with one that was taught retrieve"
-        )
-    return assistant.in_mode(mode)
-
-
-def _cited(workspace: Workspace, citation: Citation) -> dict[str, Any]:
-    """A citation with the headings above it."""
-    document = workspace.material.document(citation.source)
-    return {**asdict(citation), "headings": document.headings_at(citation.start) if document else ()}
-
-
-def _page(name: str, answer: Answer, citations: list[dict[str, Any]]) -> str:
-    lines = [answer.text]
-    for number, cited in enumerate(citations, 1):
-        page = f", page {cited['page']}" if cited["page"] else ""
-        place = " > ".join((f"{cited['source']}{page}", *cited["headings"]))
-        lines += ["", f"[{number}] {place}, characters {cited['start']}–{cited['end']}", f"    “{cited['quote']}”"]
-    state = " · refused" if answer.refused else " · beyond the library" if answer.beyond else ""
-    tokens = f"{answer.prompt_tokens:,} + {answer.answer_tokens:,} tokens"
-    return "\n".join([*lines, "", f"— {name}{state} · {human_seconds(answer.seconds)} · {tokens}"])

@@ -22,7 +22,7 @@ shuyuan doctor --json
 
     def run(self, desk: Desk) -> int:
         """Print every check; 1 when something that is needed does not work."""
-        from shuyuan.cli.checks import examine_machine
+        from shuyuan.load.checks import examine_machine
 
         checks = examine_machine(desk.folder, quick=self.quick)
         marks = {"good": "✓", "note": "·", "bad": "✗"}

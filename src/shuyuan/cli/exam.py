@@ -17,6 +17,7 @@ shuyuan exam                           all that were taught here, and the untaug
 shuyuan exam bare retrieve lora
 shuyuan exam --questions 40 --general 20 --name quick
 shuyuan exam --papers knowledge,robustness,fairness,format,calibration
+shuyuan exam --samples 5 --temperature 0.7     draw five answers to each question; its mark is their mean
 """
     speaks_json: ClassVar[bool] = True
     names: Annotated[
@@ -31,12 +32,19 @@ shuyuan exam --papers knowledge,robustness,fairness,format,calibration
     ] = 0
     name: Annotated[str, Field(description="what to call this exam")] = "exam"
     k: Annotated[int, Field(ge=1, le=100, description="retrieval recall is measured at this many passages")] = 5
-    seed: Annotated[int, Field(ge=0, description="the same seed picks the same questions")] = 0
+    samples: Annotated[int, Field(ge=1, le=100, description="answers to each question; more need a temperature")] = 1
+    temperature: Annotated[float, Field(ge=0, le=10, description="0: the likeliest answer; else drawn")] = 0.0
+    seed: Annotated[int, Field(ge=0, description="the same seed picks the same questions, and draws the same")] = 0
 
     def run(self, desk: Desk) -> int:
         """Print the table and the report's path."""
+        from shuyuan.base.records import Decoding
         from shuyuan.examine.exam import exam
+        from shuyuan.examine.sitting import Asking
         from shuyuan.examine.tables import table
+
+        # A seed says nothing about greedy answers, and must not make them new ones.
+        drawn = Decoding(temperature=self.temperature, seed=self.seed if self.temperature else 0)
 
         sat = exam(
             desk.workspace(),
@@ -47,6 +55,7 @@ shuyuan exam --papers knowledge,robustness,fairness,format,calibration
             general=self.general,
             k=self.k,
             seed=self.seed,
+            asking=Asking(drawn, self.samples),
         )
         desk.show(f"{table(sat)}\n\nreport: {sat.folder.resolve() / 'report.html'}", sat)
         return 0

@@ -35,13 +35,17 @@ class Desk:
         """Read an exam that was sat here, the newest if none is named; `Fixable` when there is none."""
         from shuyuan.examine.results import read_exam
 
+        return read_exam(self.exam_folder(name))
+
+    def exam_folder(self, name: str = "") -> Path:
+        """The folder of an exam that was sat here, of the newest if none is named; `Fixable` when there is none."""
         workspace = self.workspace()
         sat = workspace.exams()
         if not sat:
             raise Fixable("no exam was sat here yet", "sit one: shuyuan exam")
         if name and name not in sat:
             raise Fixable(f"there is no exam '{name}'", near_miss(name, sat))
-        return read_exam(workspace.exam(name or sat[-1]))
+        return workspace.exam(name or sat[-1])
 
     def show(self, text: str, data: object) -> None:
         """Print a result on stdout: `text` for a person, or `data` as JSON when `--json` was given."""

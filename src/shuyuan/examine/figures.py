@@ -19,7 +19,8 @@ from shuyuan.examine.statistics import intervals
 def with_conclusions(papers: Sequence[Paper], material: Sequence[Question], sat: Sat) -> Sat:
     """What was handed in, with the answers that follow from likelihoods."""
     more = {id: answer for paper in papers for id, answer in paper.concluded(material, sat.nats).items()}
-    return Sat({**sat.answers, **more}, sat.nats)
+    samples = {**sat.samples, **{id: (answer,) for id, answer in more.items()}}
+    return Sat({**sat.answers, **more}, sat.nats, samples)
 
 
 def with_figures(

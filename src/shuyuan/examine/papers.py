@@ -13,6 +13,8 @@ from shuyuan.base.records import Answer, Question
 from shuyuan.base.settings import Settings
 from shuyuan.measure.marking import Metric
 
+USUAL = ("knowledge", "unanswerable", "forgetting")  # what is sat when no paper is named
+
 
 @dataclass(frozen=True, slots=True)
 class Text:

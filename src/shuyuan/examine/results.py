@@ -1,4 +1,8 @@
-"""An exam that was sat, as its folder holds it: `paper.json`, `answers/*.jsonl`, `scores.json`; JSON is the record."""
+"""An exam that was sat, as its folder holds it; JSON is the record.
+
+`paper.json` what was asked · `sitting.json` who sat it, and how · `answers/*.jsonl` what was said · `scores.json` what
+came of it. The first three are all that marking needs.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,8 @@ from typing import Any
 
 from shuyuan.base.errors import Fixable
 from shuyuan.base.files import read_json, read_jsonl, write_json
-from shuyuan.base.records import Answer, Question, Score
-from shuyuan.examine.sitting import Cost, read_answer
+from shuyuan.base.records import Answer, Decoding, Question, Score
+from shuyuan.examine.sitting import Asking, Cost, kept
 from shuyuan.examine.statistics import Comparison, Verdict
 
 MAIN = "knowledge/accuracy"
@@ -24,7 +28,7 @@ class Sheet:
 
     `scores`: by `paper/metric`, only what could be measured. `marks`: by the same name, question id → the item's value.
     `by_language`: the main score in each language. `changes`: against the untaught model, by the same names, for the
-    forgetting paper.
+    forgetting paper. `answers` are the first of each question's `samples`. `made`: how it was taught, first step first.
     """
 
     name: str
@@ -34,6 +38,8 @@ class Sheet:
     changes: Mapping[str, Score]
     cost: Cost
     answers: Mapping[str, Answer] = field(default_factory=dict)
+    samples: Mapping[str, tuple[Answer, ...]] = field(default_factory=dict)
+    made: tuple[Mapping[str, Any], ...] = ()
 
     def value(self, score: str) -> float | None:
         """A score's value, or None where it was not measured."""
@@ -42,17 +48,23 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True)
 class Exam:
-    """Who sat what, and what came of it. `sheets` are ranked by the main score, best first."""
+    """Who sat what, and what came of it. `sheets` are ranked by the main score, best first.
+
+    `questions` are about the material and `general` ones are not; `others` are those that further papers asked.
+    """
 
     name: str
     folder: Path
     version: str
+    paper: str
     made: str
     seed: int
     settings: Mapping[str, Any]
+    machine: Mapping[str, Any]
     facts_about: Mapping[str, Any]
     questions: tuple[Question, ...]
     general: tuple[Question, ...]
+    others: tuple[Question, ...]
     sheets: tuple[Sheet, ...]
     verdict: Verdict
 
@@ -73,9 +85,24 @@ def write_scores(folder: Path, about: Mapping[str, Any], sheets: Sequence[Sheet]
     rows = {}
     for sheet in sorted(sheets, key=lambda sheet: sheet.name):
         row = asdict(sheet)
-        del row["name"], row["answers"]
+        del row["name"], row["answers"], row["samples"]
         rows[sheet.name] = row
     write_json(folder / "scores.json", {**about, "verdict": asdict(verdict), "assistants": rows})
+
+
+def write_sitting(folder: Path, about: Mapping[str, Any], asking: Asking, assistants: Mapping[str, Any]) -> None:
+    """Write `sitting.json`: what `read_sitting` needs to find each assistant's answers again."""
+    write_json(folder / "sitting.json", {**about, "asking": asdict(asking), "assistants": assistants})
+
+
+def read_sitting(folder: Path) -> tuple[dict[str, Any], Asking]:
+    """What `sitting.json` says, and how everybody was asked. Raises Fixable where nobody sat an exam."""
+    if not (folder / "sitting.json").exists():
+        raise Fixable(f"nobody has sat an exam in {folder}", "sit one: shuyuan exam")
+    sitting = read_json(folder / "sitting.json")
+    asking = sitting["asking"]
+    decoding = Decoding(**{**asking["decoding"], "stop": tuple(asking["decoding"]["stop"])})
+    return sitting, Asking(decoding, asking["samples"])
 
 
 def read_exam(folder: Path) -> Exam:
@@ -83,19 +110,31 @@ def read_exam(folder: Path) -> Exam:
     if not (folder / "scores.json").exists():
         raise Fixable(f"there is no finished exam in {folder}", "sit one: shuyuan exam")
     paper, scores = read_json(folder / "paper.json"), read_json(folder / "scores.json")
-    sheets = [_sheet(folder, name, row) for name, row in scores["assistants"].items()]
+    sitting, asking = read_sitting(folder)
+    pools = read_pools(paper)
+    asked = {question.id: question for pool in sitting["spoken"] for question in pools[pool]}
+    questions, general = tuple(pools.pop("material")), tuple(pools.pop("general"))
+    common = {question.id for question in (*questions, *general)}
+    sheets = []
+    for name, row in scores["assistants"].items():
+        key = sitting["assistants"][name]["key"]
+        rows = read_jsonl(folder / "answers" / f"{name}.jsonl")
+        sheets.append(_sheet(name, row, kept(rows, key, list(asked.values()), (), asking).samples))
     sheets.sort(key=lambda sheet: (-(sheet.value(MAIN) or 0.0), sheet.name))
     found = scores["verdict"]
     return Exam(
         name=scores["name"],
         folder=folder,
         version=scores["version"],
+        paper=scores["paper"],
         made=paper["made"],
         seed=scores["seed"],
         settings=scores["settings"],
+        machine=scores["machine"],
         facts_about=scores["counts"],
-        questions=tuple(map(_question, paper["questions"])),
-        general=tuple(map(_question, paper["general"])),
+        questions=questions,
+        general=general,
+        others=tuple(question for id, question in asked.items() if id not in common),
         sheets=tuple(sheets),
         verdict=Verdict(
             found["winner"],
@@ -106,22 +145,35 @@ def read_exam(folder: Path) -> Exam:
     )
 
 
-def _sheet(folder: Path, name: str, row: Mapping[str, Any]) -> Sheet:
-    rows = read_jsonl(folder / "answers" / f"{name}.jsonl")
+def read_pools(paper: Mapping[str, Any]) -> dict[str, list[Question]]:
+    """The questions of a paper file by pool."""
+    rows = {"material": paper["questions"], "general": paper["general"], **paper.get("pools", {})}
+    return {pool: [read_question(row) for row in of] for pool, of in rows.items()}
+
+
+def read_question(row: Mapping[str, Any]) -> Question:
+    """A `Question` from its JSON form."""
+    return Question(**{**row, "answers": tuple(row["answers"]), "choices": tuple(row.get("choices", ()))})
+
+
+def read_cost(row: Mapping[str, Any]) -> Cost:
+    """A `Cost` from its JSON form."""
+    return Cost(**{**row, "routes": tuple(row["routes"])})
+
+
+def _sheet(name: str, row: Mapping[str, Any], samples: Mapping[str, tuple[Answer, ...]]) -> Sheet:
     return Sheet(
         name,
         _scores(row["scores"]),
         row["marks"],
         _scores(row["by_language"]),
         _scores(row["changes"]),
-        Cost(**{**row["cost"], "routes": tuple(row["cost"]["routes"])}),
-        {answer["id"]: read_answer(answer["answer"]) for answer in rows if "answer" in answer},
+        read_cost(row["cost"]),
+        {id: answers[0] for id, answers in samples.items()},
+        samples,
+        tuple(row["made"]),
     )
 
 
 def _scores(rows: Mapping[str, Any]) -> dict[str, Score]:
     return {name: Score(**score) for name, score in rows.items()}
-
-
-def _question(row: Mapping[str, Any]) -> Question:
-    return Question(**{**row, "answers": tuple(row["answers"]), "choices": tuple(row.get("choices", ()))})

@@ -57,7 +57,7 @@ def score(
             signatures[key] = f"{metric.signature}|by:fact|seed:{seed}"
             rows: dict[str, Floats] = {}
             for name in names:
-                counts = [metric.tally([sat[name].answers[q.id]], q, relevant.get(q.id, ())) for q in asked]
+                counts = [metric.tally(sat[name].samples[q.id], q, relevant.get(q.id, ())) for q in asked]
                 rows[name], interval = _marked(metric, counts, clusters, seed)
                 marks[name][key] = _by_item(metric, asked, rows[name])
                 if not math.isnan(interval.value):
@@ -81,6 +81,7 @@ def score(
             changes[name],
             costs[name],
             sat[name].answers,
+            sat[name].samples,
         )
         for name in names
     ]

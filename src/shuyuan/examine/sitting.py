@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from shuyuan.base.errors import Fixable
 from shuyuan.base.files import append_jsonl, fingerprint, read_jsonl
 from shuyuan.base.progress import Bar, say
-from shuyuan.base.records import Answer, Assistant, Citation, Question, ask
+from shuyuan.base.records import GREEDY, Answer, Assistant, Citation, Decoding, Question, TokenLogprob, ask
 from shuyuan.examine.papers import Text
 
-DECODING = "greedy"  # what `Assistant.answer` promises; part of the key under which an answer is kept
 T = TypeVar("T")
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,72 +32,150 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Who is to be examined. `key` changes whenever the assistant does; `open` is called only if need be."""
+    """Who is to be examined. `key` changes whenever the assistant does; `open` is called only if need be.
+
+    `made` says how it was taught, first step first: what each run wrote down at its end, with its learning curve.
+    """
 
     name: str
     key: str
     open: Callable[[], Assistant]
     cost: Cost = field(default_factory=Cost)
+    made: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How everybody is asked: the same decoding for all, `samples` answers to each question.
+
+    One sample is greedy unless a temperature is given; sample s is drawn with the decoding's seed + s. An item's mark
+    is the mean over its samples, so n samples of one question count as one item.
+    """
+
+    decoding: Decoding = GREEDY
+    samples: int = 1
+
+    def __post_init__(self) -> None:
+        if self.samples > 1 and not self.decoding.temperature:
+            raise Fixable("greedy answers are all the same: more samples add nothing", "give a --temperature too")
+
+    def __str__(self) -> str:
+        """`greedy`, or what differs from it: it stands in the report, and under it an answer is kept."""
+        how = asdict(self.decoding)
+        changed = [f"{name} {how[name]}" for name, usual in asdict(GREEDY).items() if how[name] != usual]
+        return ", ".join([*changed, *([f"{self.samples} samples"] if self.samples > 1 else [])]) or "greedy"
+
+    def each(self) -> tuple[Decoding, ...]:
+        """The decoding of each sample."""
+        return tuple(replace(self.decoding, seed=self.decoding.seed + sample) for sample in range(self.samples))
+
+    def key(self, assistant: str, question: Question, decoding: Decoding) -> str:
+        """What an answer is kept under: who was asked, in which words, and how. Not why: other exams share it."""
+        return fingerprint(assistant, str(Asking(decoding)), question.text)
 
 
 @dataclass(frozen=True, slots=True)
 class Sat:
-    """What an assistant handed in: answers by question id, and nats by text id."""
+    """What an assistant handed in: by question id its first answer and all its samples; by text id the nats."""
 
     answers: Mapping[str, Answer]
     nats: Mapping[str, float]
+    samples: Mapping[str, tuple[Answer, ...]] = field(default_factory=dict)
 
 
-def sit(candidate: Candidate, questions: Sequence[Question], texts: Sequence[Text], file: Path, batch: int = 16) -> Sat:
-    """Ask what is not yet in `file`, adding each batch to it, and return everything.
+def sit(
+    candidate: Candidate,
+    questions: Sequence[Question],
+    texts: Sequence[Text],
+    file: Path,
+    batch: int = 16,
+    *,
+    asking: Asking | None = None,
+    earlier: Iterable[Path] = (),
+) -> Sat:
+    """Ask what is neither in `file` nor in the `earlier` ones, adding each batch to `file`, and return everything.
 
     Rows are kept under the item's id and a key over the assistant, the decoding and the item's words, so an assistant
-    taught again, or a reworded question, is asked again, and nothing else is.
+    taught again, or a reworded question, is asked again, and nothing else is. What an earlier exam's file holds is
+    copied, so that the folder of an exam stays whole.
     """
-    answer_keys = {q.id: fingerprint(candidate.key, DECODING, q.text) for q in questions}
-    nats_keys = {t.id: fingerprint(candidate.key, t.text) for t in texts}
-    found = {(row["id"], row["key"]): row for row in read_jsonl(file)}
-    unasked = [q for q in questions if (q.id, answer_keys[q.id]) not in found]
-    unread = [t for t in texts if (t.id, nats_keys[t.id]) not in found]
-    total = len(questions) + len(texts)
-    done = total - len(unasked) - len(unread)
-    if done < total:
-        assistant = candidate.open()
-        with Bar(f"{candidate.name} sits", total, "answers", done=done) as bar:
+    asking = asking or Asking()
+    wanted = [(q, decoding, asking.key(candidate.key, q, decoding)) for decoding in asking.each() for q in questions]
+    measured = [(text, nats_key(candidate.key, text)) for text in texts]
+    keys = {*((q.id, key) for q, _, key in wanted), *((text.id, key) for text, key in measured)}
+    found = {at: row for at, row in _rows(file).items() if at in keys}
+    elsewhere = {at: row for path in earlier for at, row in _rows(path).items() if at in keys and at not in found}
+    append_jsonl(file, elsewhere.values())
+    found |= elsewhere
+    left = len(keys) - len(found)
+    if not left:
+        say(f"{candidate.name} sat this before: {len(found):,} answers kept")
+        return kept(found.values(), candidate.key, questions, texts, asking)
+    assistant = candidate.open()
+    with Bar(f"{candidate.name} sits", len(keys), "answers", done=len(found)) as bar:
+
+        def keep(rows: list[Row]) -> None:
+            append_jsonl(file, rows)
+            found.update({(row["id"], row["key"]): row for row in rows})
+            bar.advance(len(rows))
+
+        for decoding in asking.each():
+            unasked = [(q, key) for q, how, key in wanted if how == decoding and (q.id, key) not in found]
             for part in _batches(unasked, batch):
-                answers = assistant.answer([ask(question.text) for question in part])
-                rows: list[dict[str, Any]] = [
-                    {"id": question.id, "key": answer_keys[question.id], "answer": asdict(answer)}
-                    for question, answer in zip(part, answers, strict=True)
-                ]
-                _keep(rows, file, found, bar)
-            for texts_part in _batches(unread, batch):
-                nats = assistant.nats([text.text for text in texts_part])
-                rows = [
-                    {"id": text.id, "key": nats_keys[text.id], "nats": value}
-                    for text, value in zip(texts_part, nats, strict=True)
-                ]
-                _keep(rows, file, found, bar)
-        del assistant
-        _free_memory()
-    else:
-        say(f"{candidate.name} sat this before: {total:,} answers kept")
-    return Sat(
-        {q.id: read_answer(found[q.id, answer_keys[q.id]]["answer"]) for q in questions},
-        {t.id: float(found[t.id, nats_keys[t.id]]["nats"]) for t in texts},
-    )
+                answers = assistant.answer([ask(q.text) for q, _ in part], decoding)
+                keep([{"id": q.id, "key": key, "answer": asdict(a)} for (q, key), a in zip(part, answers, strict=True)])
+        unread = [(text, key) for text, key in measured if (text.id, key) not in found]
+        for read in _batches(unread, batch):
+            nats = assistant.nats([text.text for text, _ in read])
+            keep([{"id": text.id, "key": key, "nats": value} for (text, key), value in zip(read, nats, strict=True)])
+    del assistant
+    _free_memory()
+    return kept(found.values(), candidate.key, questions, texts, asking)
+
+
+def kept(rows: Iterable[Row], key: str, questions: Sequence[Question], texts: Sequence[Text], asking: Asking) -> Sat:
+    """What the assistant of a key has handed in, from the rows of its file. Raises Fixable where something is missing.
+
+    Nobody is asked anything, so an exam can be marked again from what was kept.
+    """
+    found = {(row["id"], row["key"]): row for row in rows}
+    try:
+        samples = {
+            q.id: tuple(read_answer(found[q.id, asking.key(key, q, how)]["answer"]) for how in asking.each())
+            for q in questions
+        }
+        nats = {text.id: float(found[text.id, nats_key(key, text)]["nats"]) for text in texts}
+    except KeyError as missing:
+        raise Fixable(f"an answer is missing: {missing}", "sit the exam again: only what is missing is asked") from None
+    return Sat({id: answers[0] for id, answers in samples.items()}, nats, samples)
 
 
 def read_answer(row: Mapping[str, Any]) -> Answer:
     """An `Answer` from its JSON form."""
-    citations = tuple(Citation(**citation) for citation in row["citations"])
-    return Answer(**{**row, "citations": citations, "retrieved": tuple(row["retrieved"])})
+    cited = [{**citation, "supports": _spans(citation.get("supports", ()))} for citation in row["citations"]]
+    read = {
+        "citations": tuple(Citation(**citation) for citation in cited),
+        "retrieved": tuple(row["retrieved"]),
+        "unsupported": _spans(row.get("unsupported", ())),
+        "logprobs": tuple(
+            TokenLogprob(told["token"], told["logprob"], tuple(map(tuple, told["top"])))
+            for told in row.get("logprobs", ())
+        ),
+    }
+    return Answer(**{**row, **read})
 
 
-def _keep(rows: list[dict[str, Any]], file: Path, found: dict[tuple[str, str], Any], bar: Bar) -> None:
-    append_jsonl(file, rows)
-    found.update({(row["id"], row["key"]): row for row in rows})
-    bar.advance(len(rows))
+def _spans(pairs: Sequence[Sequence[int]]) -> tuple[tuple[int, int], ...]:
+    return tuple((start, end) for start, end in pairs)
+
+
+def nats_key(assistant: str, text: Text) -> str:
+    """What a text's nats are kept under."""
+    return fingerprint(assistant, text.text)
+
+
+def _rows(file: Path) -> dict[tuple[str, str], Row]:
+    return {(row["id"], row["key"]): row for row in read_jsonl(file)}
 
 
 def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

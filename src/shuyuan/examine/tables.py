@@ -14,6 +14,8 @@ from shuyuan.examine.statistics import LEVEL
 from shuyuan.examine.words import plain
 
 ITEMS = "forgetting/accuracy"
+DECLINES = "unanswerable/refusal-recall"
+ANSWERS_FOR_COST = 1000
 DASH = "–"
 
 
@@ -124,10 +126,32 @@ def verdict_words(exam: Exam) -> list[tuple[str, dict[str, Any]]]:
         if not found.winner and nearest.difference > 0:
             needed = math.ceil(facts * (nearest.detectable / nearest.difference) ** 2)
             sentences.append(("needed", {"facts": f"{needed:,}"}))
+    return [*sentences, *_asides(exam, best)]
+
+
+def minutes_for_answers(sheet: Sheet) -> float | None:
+    """What an assistant costs: minutes for teaching it and for a thousand answers, one after another."""
+    each = sheet.value("knowledge/seconds")
+    return None if each is None else (sheet.cost.seconds + ANSWERS_FOR_COST * each) / 60
+
+
+def _asides(exam: Exam, best: Sheet) -> list[tuple[str, dict[str, Any]]]:
+    """What the verdict adds on cost, on what was forgotten, and on what is made up, each by a rule of its own."""
+    sentences: list[tuple[str, dict[str, Any]]] = []
+    leaders = [sheet for sheet in exam.sheets if sheet.name in exam.verdict.leaders]
+    costs = [(minutes, sheet.name) for sheet in leaders if (minutes := minutes_for_answers(sheet)) is not None]
+    if len(costs) > 1:
+        minutes, name = min(costs)
+        answers = f"{ANSWERS_FOR_COST:,}"
+        sentences.append(("cheapest", {"name": name, "minutes": small(minutes), "answers": answers}))
     change = best.changes.get(ITEMS)
     if change and change.high is not None and change.high < 0:
         values = {"name": best.name, "points": percent(-change.value), "interval": change_span(change)}
         sentences.append(("forgets", values))
+    declines = best.scores.get(DECLINES)
+    if declines and declines.value < 0.5:
+        share = f"{percent(declines.value)}\u00a0%"
+        sentences.append(("invents", {"name": best.name, "n": declines.n, "share": share}))
     return sentences
 
 

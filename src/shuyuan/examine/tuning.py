@@ -20,8 +20,7 @@ from shuyuan.examine.relevance import relevant_passages
 from shuyuan.examine.statistics import Comparison, compare
 from shuyuan.prepare.leak import normal
 from shuyuan.recall.fuse import Fuse
-from shuyuan.recall.searching import Library
-from shuyuan.store.contract import Scored
+from shuyuan.recall.searching import Library, Rankings
 
 DEPTHS = (50, 10, 20, 100)
 CONSTANTS = (60, 10)
@@ -31,7 +30,6 @@ FEWEST = 10  # facts in either half: fewer say nothing
 MEASURES = ("ndcg@10", "mrr@10", "recall@1", "recall@5", "recall@10")
 
 Ranked = Sequence[str]
-Lists = tuple[list[Scored], list[Scored]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +111,12 @@ def _halves(questions: Iterable[Question]) -> tuple[list[Question], list[Questio
     return halves
 
 
-def _ranked(fuse: Fuse, lists: Lists) -> Ranked:
-    return [one.id for one in fuse.fuse(*lists)[:SHOWN]]
+def _ranked(fuse: Fuse, of: Rankings) -> Ranked:
+    return [one.id for one in fuse.fuse(of.dense, of.words, of.foreign)[:SHOWN]]
 
 
 def _measured(
-    fuse: Fuse, of: Sequence[Question], lists: Mapping[str, Lists], relevant: Mapping[str, Collection[str]]
+    fuse: Fuse, of: Sequence[Question], lists: Mapping[str, Rankings], relevant: Mapping[str, Collection[str]]
 ) -> dict[str, float]:
     rows = []
     for question in of:

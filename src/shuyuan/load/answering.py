@@ -116,6 +116,7 @@ class ModelAssistant:
             seconds=seconds,
             cut=row.cut and not speech.stopped,
             logprobs=tuple(self._told(each) for each in told),
+            prompt=str(self.model.tokenizer.decode(row.ask.prompt)),
         )
         return answer, rest
 

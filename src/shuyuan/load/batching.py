@@ -15,8 +15,9 @@ from weakref import WeakKeyDictionary, ref
 from torch import Tensor
 
 from shuyuan.load.choosing import Likely, drawn, likely
-from shuyuan.load.drafting import LONGEST, Drafts
-from shuyuan.load.engines import Engine, Feed, engine_of
+from shuyuan.load.drafting import HOPEFUL, LONGEST, SURE, Drafts
+from shuyuan.load.engines import TRIAL, Engine, Feed, engine_of
+from shuyuan.load.model import Model
 
 MOST_ROWS = 64  # at once; others wait in the order they came
 CHUNK = 512  # tokens of prompts read in one step: how long the others wait for a new row
@@ -102,8 +103,8 @@ class Row:
 class Batcher:
     """Rows of one network. See the module."""
 
-    def __init__(self, net: Any, name: str) -> None:
-        self._net, self._name = ref(net), name
+    def __init__(self, net: Any, name: str, trial: Sequence[int]) -> None:
+        self._net, self._name, self._trial = ref(net), name, trial
         self._lock = threading.Lock()
         self._waiting, self._going = deque[Row](), list[Row]()
         self._thread: threading.Thread | None = None
@@ -122,7 +123,7 @@ class Batcher:
 
     def _work(self, net: Any) -> None:
         try:
-            engine = self._engine = self._engine or engine_of(net, self._name)
+            engine = self._engine = self._engine or engine_of(net, self._name, self._trial)
             while self._let_in_and_out(engine):
                 self._step(engine)
         except BaseException as error:  # raised again in the threads that wait
@@ -198,8 +199,9 @@ class Batcher:
         """A draft, as long as there is cheap room for it; past that only where nearly all drafts were right."""
         if row.ask.mask:
             return []
-        most = LONGEST if row.drafts.trust > 0.8 else min(cheap, max(1, round(2 * LONGEST * row.drafts.trust)))
-        return row.drafts.draft(row.tokens, min(most, LONGEST, row.ask.most - len(row.said) - 1))
+        trust = row.drafts.trust
+        most = LONGEST if trust > SURE else min(cheap, LONGEST if trust > HOPEFUL else 1)
+        return row.drafts.draft(row.tokens, min(most, row.ask.most - len(row.said) - 1))
 
     def _hear(self, row: Row, feed: Feed, logits_NV: Tensor, best_N: Sequence[int]) -> bool:
         """Say the tokens that follow, as far as the draft was right; whether the row has ended."""
@@ -239,9 +241,10 @@ _batchers: WeakKeyDictionary[Any, Batcher] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
-def batcher_of(net: Any, name: str) -> Batcher:
+def batcher_of(model: Model) -> Batcher:
     """The one batcher of a network; it goes when the network does."""
     with _lock:
-        if net not in _batchers:
-            _batchers[net] = Batcher(net, name)
-        return _batchers[net]
+        if model.net not in _batchers:
+            trial = model.tokenizer(TRIAL, add_special_tokens=False)["input_ids"]
+            _batchers[model.net] = Batcher(model.net, model.name, trial)
+        return _batchers[model.net]

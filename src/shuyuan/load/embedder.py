@@ -47,6 +47,11 @@ class Embedder:
             vectors[rows] = self._embed_batch([ids[row] for row in rows])
         return vectors
 
+    def tokens(self, texts: Sequence[str], kind: _Kind) -> list[int]:
+        """How many tokens of each text are read."""
+        whole = self._tokenizer([self._prompts.get(kind, "") + text for text in texts], verbose=False)["input_ids"]
+        return [min(len(ids), self.context) for ids in whole]
+
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         if not texts:
             return []

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from shuyuan.base.progress import human_bytes, say
+from shuyuan.load.products import is_packed
 from shuyuan.load.slots import free_bytes
 
-# How far the logits may be from the reference's: the length of the difference by that of the logits themselves.
+# How far the logits may be from the reference's, after the middle one of the tokens tried: see `distance`.
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2, torch.float16: 2e-2}
-_TRIED = 40  # random tokens that are read to compare
+TRIAL = "书院 kept the books, taught and examined. 藏书、教学、考试 in one house, from 2026 on: {'a': 1}"
 _PACKED_SHARE = 0.5  # of the free memory that a second copy of the weights may take
 
 
@@ -54,8 +55,11 @@ class Engine(Protocol):
         """The logits [N, V] after the wanted tokens, in the order of `feeds`."""
 
 
-def engine_of(net: Any, name: str) -> Engine:
-    """The fastest engine whose logits are those of `net`; why another one is taken is said aloud."""
+def engine_of(net: Any, name: str, trial: Sequence[int]) -> Engine:
+    """The fastest engine whose logits are those of `net`; why another one is taken is said aloud.
+
+    They are compared on the tokens `trial`: those of a real text, for nonsense makes rounding errors large.
+    """
     from shuyuan.load.anatomy import unlike
     from shuyuan.load.fallback import Generic
     from shuyuan.load.fast import Forward
@@ -63,7 +67,7 @@ def engine_of(net: Any, name: str) -> Engine:
     why = unlike(net)
     if not why:
         fast = Forward(net, _packs(net, name))
-        off, most = distance(fast, net), TOLERANCE[net.dtype]
+        off, most = distance(fast, net, trial), TOLERANCE[net.dtype]
         if off <= most:
             return fast
         why = f"the logits would be {off:.2g} away from transformers', and {most:.2g} is what rounding explains"
@@ -75,6 +79,8 @@ def _packs(net: Any, name: str) -> bool:
     """Whether to keep a second copy of the weights in the order in which the processor reads them fastest."""
     if next(net.parameters()).device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
+    if is_packed(net.get_output_embeddings().weight):  # then the rest of the base is, too
+        return True
     takes = sum(weight.numel() * weight.itemsize for weight in net.parameters())
     free = free_bytes(torch.device("cpu"))
     if takes <= _PACKED_SHARE * free:
@@ -83,14 +89,15 @@ def _packs(net: Any, name: str) -> bool:
     return False
 
 
-def distance(engine: Engine, net: Any) -> float:
-    """How far an engine's logits are from those of the network itself, on random tokens read in three pieces."""
-    size = int(net.get_input_embeddings().num_embeddings)
-    tokens = torch.randint(size, (_TRIED,), generator=torch.Generator().manual_seed(0)).tolist()
+def distance(engine: Engine, net: Any, tokens: Sequence[int]) -> float:
+    """How far an engine's logits are from those of the network itself, on a text read in three pieces.
+
+    The length of the difference by that of the logits, after each token; the median of these.
+    """
     with torch.inference_mode():
-        right = net(input_ids=torch.tensor([tokens], device=net.device), use_cache=False).logits[0].float()
-    place = engine.open(_TRIED)
-    pieces = [tokens[:-4], tokens[-4:-1], tokens[-1:]]
+        right = net(input_ids=torch.tensor([list(tokens)], device=net.device), use_cache=False).logits[0].float()
+    place = engine.open(len(tokens))
+    pieces = [piece for piece in (tokens[:-4], tokens[-4:-1], tokens[-1:]) if piece]
     ours = torch.cat([engine.read([Feed(place, piece, len(piece))]).float() for piece in pieces])
     engine.close(place, [])
-    return float((ours - right).norm() / right.norm())
+    return float(((ours - right).norm(dim=1) / right.norm(dim=1)).median())

@@ -32,7 +32,7 @@ def going(model: Model, asks: Sequence[Ask]) -> Iterator[list[Row]]:
                 f"of which {ask.most:,} are kept for the answer",
                 "shorten the question or its passages" if ask.prompt else "ask something",
             )
-    rows = batcher_of(model.net, model.name).submit(asks)
+    rows = batcher_of(model).submit(asks)
     try:
         yield rows
     finally:

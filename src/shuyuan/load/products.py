@@ -61,6 +61,11 @@ class LowRank:
 _packed: WeakTensorKeyDictionary = WeakTensorKeyDictionary()  # the first weight → all packed with it
 
 
+def is_packed(weight: Tensor) -> bool:
+    """Whether there is a packed copy already of the layers that begin with this weight."""
+    return weight in _packed
+
+
 def product_of(layers: Sequence[nn.Module], pack: bool) -> Product:
     """The product of linear layers that read the same input. `pack` False: their weights stay as they are."""
     bases = [_base(layer) for layer in layers]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shuyuan.base.records import Citation, Passage
 from shuyuan.measure.text import contains, norm_v1, tokens
@@ -35,12 +35,29 @@ _WRITTEN = {word: str(value) for value, word in enumerate(_ENGLISH_COUNTS.split(
 }
 
 
+Span = tuple[int, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Support:
-    """What speaks for an answer. `share`: of the answer's key terms, those that the cited sentences hold, 0 to 1."""
+    """What speaks for an answer. `share`: of the answer's key terms, those that the cited sentences hold, 0 to 1.
+
+    `unsupported` holds start and end of the answer's own sentences that the passages do not hold.
+    """
 
     share: float
     citations: tuple[Citation, ...]
+    unsupported: tuple[Span, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sentence:
+    """A sentence of a passage as a citation, with what it holds. `rank` is its passage's."""
+
+    citation: Citation
+    tokens: tuple[str, ...]
+    terms: frozenset[str]
+    rank: int
 
 
 def sentences(text: str) -> Iterator[tuple[int, int]]:
@@ -70,36 +87,63 @@ def key_terms(text: str) -> frozenset[str]:
     return frozenset(pairs | words | digits) or frozenset(found)
 
 
-def support(question: str, answer: str, passages: Sequence[Passage]) -> Support:
-    """The sentences, best first, that hold what `answer` adds to `question`.
+def support(question: str, answer: str, passages: Sequence[Passage], least: float = 0.5) -> Support:
+    """The sentences of the passages that hold what `answer` adds to `question`, for each sentence of the answer.
 
-    A sentence that holds the whole answer word for word counts fully; others by the key terms they share with it. Of
+    A sentence that holds the whole of it word for word counts fully; others by the key terms they share with it. Of
     equal ones, the one nearer to the question is cited, then the one in the better passage. There is no support from a
-    passage that lacks a name with digits which the question asks about (`qwen2.5-0.5b`), nor for an answer with a
-    number that the cited passages lack.
+    passage that lacks a name with digits which the question asks about (`qwen2.5-0.5b`), nor for a sentence with a
+    number that the cited passages lack. A sentence of which less than the share `least` is held is unsupported; one
+    that only repeats the question neither has support nor lacks it, unless it is all there is.
     """
     names = _NAME.findall(_plain(question))
     passages = [passage for passage in passages if all(name in _plain(passage.searchable) for name in names)]
-    wanted, asked = _wanted(question, answer, passages), key_terms(question)
-    whole = tokens(answer)
-    found = []
-    for rank, passage in enumerate(passages):
-        for start, end in sentences(passage.text):
-            text = passage.text[start:end]
-            held = key_terms(text)
-            covers = wanted if contains(tokens(text), whole) else wanted & held
-            found.append((len(covers), len(asked & held), -rank, -start, covers, _citation(passage, start, end)))
-    found.sort(key=lambda one: one[:4], reverse=True)
+    held = [
+        _Sentence(_citation(passage, start, end), tokens(text := passage.text[start:end]), key_terms(text), rank)
+        for rank, passage in enumerate(passages)
+        for start, end in sentences(passage.text)
+    ]
+    asked = key_terms(question)
+    cited: dict[Citation, list[Span]] = {}
+    unsupported: list[Span] = []
+    covered = wanted = 0
+    for start, end in sentences(answer):
+        said = answer[start:end]
+        terms_wanted = _wanted(question, said, passages)
+        terms_covered, proof = _proof(said, terms_wanted, asked, held)
+        if not _numbers(said) <= _numbers("\n".join([question, *_texts(proof, passages)])):
+            terms_covered, proof = frozenset(), []
+        covered, wanted = covered + len(terms_covered), wanted + len(terms_wanted)
+        if proof and len(terms_covered) >= least * len(terms_wanted):
+            for citation in proof:
+                cited.setdefault(citation, []).append((start, end))
+        elif terms_wanted:
+            unsupported.append((start, end))
+    if not cited:
+        return Support(0.0, (), tuple(sentences(answer)))
+    citations = tuple(replace(citation, supports=tuple(spans)) for citation, spans in cited.items())
+    return Support(covered / wanted, citations, tuple(unsupported))
+
+
+def _proof(
+    said: str, wanted: frozenset[str], asked: frozenset[str], held: Sequence[_Sentence]
+) -> tuple[frozenset[str], list[Citation]]:
+    """What the best sentences hold of `wanted`, and those sentences: at most `_MOST`, each adding something."""
+    whole = tokens(said)
+    found = [(wanted if contains(one.tokens, whole) else wanted & one.terms, one) for one in held]
+    found.sort(key=lambda pair: (-len(pair[0]), -len(asked & pair[1].terms), pair[1].rank, pair[1].citation.start))
     cited: list[Citation] = []
     covered: frozenset[str] = frozenset()
-    for _, _, _, _, covers, citation in found:
+    for covers, one in found:
         if len(covers - covered) >= max(1.0, _WORTH * len(wanted)) and len(cited) < _MOST:
-            cited.append(citation)
+            cited.append(one.citation)
             covered |= covers
-    texts = [passage.searchable for passage in passages if passage.id in {one.passage_id for one in cited}]
-    if not cited or not _numbers(answer) <= _numbers("\n".join([question, *texts])):
-        return Support(0.0, ())
-    return Support(len(covered) / len(wanted), tuple(cited))
+    return covered, cited
+
+
+def _texts(cited: Sequence[Citation], passages: Sequence[Passage]) -> list[str]:
+    ids = {citation.passage_id for citation in cited}
+    return [passage.searchable for passage in passages if passage.id in ids]
 
 
 def _wanted(question: str, answer: str, passages: Sequence[Passage]) -> frozenset[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -22,8 +22,14 @@ class Fused:
     word_rank: int | None
 
 
+FOREIGN = 0.1  # of the word weight is left for a passage in another language than the question
+
+
 class Fuse(Settings):
-    """Score each passage Σ weight / (k + rank) over the two lists; equal scores by cosine, then by id."""
+    """Score each passage Σ weight / (k + rank) over the two lists; equal scores by cosine, then by id.
+
+    A passage in another language shares no words with the question but names: it is ranked nearly by meaning alone.
+    """
 
     k: Annotated[int, Field(ge=1, le=1000, description="larger: lower ranks count for more")] = 60
     depth: Annotated[int, Field(ge=1, le=1000, description="how many passages each list gives")] = 50
@@ -31,15 +37,20 @@ class Fuse(Settings):
         float, Field(ge=0, le=1, description="share of the ranking by words; the rest goes to the ranking by meaning")
     ] = 0.3
 
-    def fuse(self, dense: Sequence[Scored], words: Sequence[Scored]) -> list[Fused]:
-        """The joint ranking of two lists that are each sorted best first."""
+    def fuse(
+        self, dense: Sequence[Scored], words: Sequence[Scored], foreign: Collection[str] = frozenset()
+    ) -> list[Fused]:
+        """The joint ranking of two lists that are each sorted best first. `foreign`: passages in another language."""
         cosine = dict(dense[: self.depth])
         dense_rank = {name: rank for rank, name in enumerate(cosine, 1)}
         word_rank = {name: rank for rank, (name, _) in enumerate(words[: self.depth], 1)}
 
         def score(name: str) -> float:
-            by_meaning = (1 - self.word_weight) / (self.k + dense_rank[name]) if name in dense_rank else 0.0
-            by_words = self.word_weight / (self.k + word_rank[name]) if name in word_rank else 0.0
+            share = self.word_weight
+            if name in foreign and share < 1:
+                share *= FOREIGN
+            by_meaning = (1 - share) / (self.k + dense_rank[name]) if name in dense_rank else 0.0
+            by_words = share / (self.k + word_rank[name]) if name in word_rank else 0.0
             return by_meaning + by_words
 
         found = [Fused(name, score(name), cosine.get(name), word_rank.get(name)) for name in cosine | word_rank]

@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 
 from shuyuan.base.records import GREEDY, Answer, Assistant, Conversation, Decoding, Message, Passage
 from shuyuan.read.language import language
-from shuyuan.recall.citing import support
+from shuyuan.recall.asking import queries
+from shuyuan.recall.citing import key_terms, sentences, support
 from shuyuan.recall.ground import BEYOND, REFUSAL, Ground, cleaned, holds_none, spoken
 from shuyuan.recall.searching import Hit, Library
 
+LEAST_FOUND = 10  # passages that are listed as found, whether or not they are shown
 _TURNS = 6  # earlier messages the model sees; what they cited is never taken up again
 
 
@@ -24,6 +26,12 @@ class _Found:
     retrieved: tuple[str, ...]
     passages: tuple[Passage, ...]
     seconds: float
+
+    def best(self) -> _Found:
+        """The passage that holds most of the question's key terms, alone; none where there is only one anyway."""
+        asked = key_terms(self.question)
+        ranked = sorted(self.passages, key=lambda passage: -len(asked & key_terms(passage.searchable)))
+        return replace(self, passages=tuple(ranked[:1] if len(ranked) > 1 else ()))
 
 
 class GroundedAssistant:
@@ -56,75 +64,81 @@ class GroundedAssistant:
     def answer(self, conversations: Sequence[Conversation], decoding: Decoding = GREEDY) -> list[Answer]:
         """Answer each conversation from the passages found for its last message.
 
-        Citations are exact spans of the documents. Refused (mode query) or answered from the model alone and marked
-        `beyond` (mode chat) when nothing near enough was found, when the model says that the passages hold no answer,
-        or when they do not hold what it answers.
+        Citations are exact spans of the documents; sentences that nothing speaks for are marked. What the passages do
+        not hold is asked once more over the best of them alone, which distracts a small model less. Refused (mode
+        query) or answered from the model alone and marked `beyond` (mode chat) when nothing near enough was found, when
+        the model says that the passages hold no answer, or when they hold nothing of what it answers.
         """
-        found = self._look_up([conversation[-1].content for conversation in conversations])
-        shown = [row for row, one in enumerate(found) if one.passages]
-        said = self._inner.answer([self._with_passages(conversations[row], found[row]) for row in shown])
+        found = self._look_up(conversations)
         answers = [self._refused(one) for one in found]
-        for row, answer in zip(shown, said, strict=True):
-            answers[row] = self._checked(found[row], answer)
+        for shown in (found, [one.best() for one in found]):
+            rows = [row for row, one in enumerate(shown) if one.passages and answers[row].refused]
+            asked = [self._with_passages(conversations[row], shown[row]) for row in rows]
+            for row, said in zip(rows, self._inner.answer(asked, decoding), strict=True):
+                answers[row] = self._checked(shown[row], said, answers[row])
         if self.ground.mode == "chat":
-            self._go_beyond(conversations, found, answers)
+            self._go_beyond(conversations, found, answers, decoding)
         return answers
 
-    def _look_up(self, questions: Sequence[str]) -> list[_Found]:
+    def _look_up(self, conversations: Sequence[Conversation]) -> list[_Found]:
         began = time.perf_counter()
-        hits = self.library.search_all(questions, max(self.ground.passages, 10))
-        seconds = (time.perf_counter() - began) / max(1, len(questions))
+        searched = [(queries(conversation) or [""])[0] for conversation in conversations]
+        hits = self.library.search_all(searched, max(self.ground.passages, LEAST_FOUND))
+        seconds = (time.perf_counter() - began) / max(1, len(searched))
         found = []
-        for question, of in zip(questions, hits, strict=True):
-            spoken_in = language(question)
-            passages = self.ground.fitting([hit.passage for hit in of]) if self._near(of, spoken_in) else []
+        for conversation, text, of in zip(conversations, searched, hits, strict=True):
+            question = conversation[-1].content
+            passages = [hit.passage for hit in of] if self._near(text, of) else []
             retrieved = tuple(hit.passage.id for hit in of)
-            found.append(_Found(question, spoken_in, retrieved, tuple(passages), seconds))
+            fitting = tuple(self.ground.fitting(passages))
+            found.append(_Found(question, language(question), retrieved, fitting, seconds))
         return found
 
-    def _near(self, hits: Sequence[Hit], spoken_in: str) -> bool:
-        """Whether the nearest passage is above the threshold: the given one, or the library's for this language."""
+    def _near(self, question: str, hits: Sequence[Hit]) -> bool:
+        """Whether what was found is above the threshold: the given one, or the library's for this language."""
         learned = self.library.state.thresholds
         threshold = self.ground.threshold
         if threshold is None:
-            threshold = learned.get(spoken_in, min(learned.values(), default=-1.0))
-        return max((hit.cosine for hit in hits if hit.cosine is not None), default=-1.0) >= threshold
+            threshold = learned.get(language(question), min(learned.values(), default=-1.0))
+        return self.library.nearness(question, hits) >= threshold
 
     def _with_passages(self, conversation: Conversation, found: _Found) -> list[Message]:
         prompt = self.ground.prompt(found.question, found.passages, found.language)
         return [*conversation[-1 - _TURNS : -1], Message("user", prompt)]
 
-    def _refused(self, found: _Found, after: Answer | None = None) -> Answer:
-        return Answer(
-            REFUSAL[spoken(found.language)],
-            retrieved=found.retrieved,
-            refused=True,
-            prompt_tokens=after.prompt_tokens if after else 0,
-            answer_tokens=after.answer_tokens if after else 0,
-            seconds=found.seconds + (after.seconds if after else 0.0),
-        )
+    def _refused(self, found: _Found) -> Answer:
+        return Answer(REFUSAL[spoken(found.language)], retrieved=found.retrieved, refused=True, seconds=found.seconds)
 
-    def _checked(self, found: _Found, answer: Answer) -> Answer:
-        """The answer with its citations, or a refusal where the passages do not hold it."""
-        text = cleaned(answer.text)
-        if holds_none(text):
-            return self._refused(found, answer)
-        proof = support(found.question, text, found.passages)
-        if not proof.citations or proof.share < self.ground.support:
-            return self._refused(found, answer)
-        seconds = found.seconds + answer.seconds
-        return replace(answer, text=text, citations=proof.citations, retrieved=found.retrieved, seconds=seconds)
+    def _checked(self, found: _Found, said: Answer, before: Answer) -> Answer:
+        """What was said with its citations, or the refusal `before` where the passages do not hold it."""
+        text = cleaned(said.text)
+        proof = support(found.question, text, found.passages, self.ground.support)
+        if holds_none(text) or not proof.citations:
+            return _with_cost(replace(before, prompt=said.prompt), before, said)
+        checked = replace(said, text=text, citations=proof.citations, unsupported=proof.unsupported)
+        return _with_cost(replace(checked, retrieved=before.retrieved), before, said)
 
-    def _go_beyond(self, conversations: Sequence[Conversation], found: Sequence[_Found], answers: list[Answer]) -> None:
+    def _go_beyond(
+        self,
+        conversations: Sequence[Conversation],
+        found: Sequence[_Found],
+        answers: list[Answer],
+        decoding: Decoding,
+    ) -> None:
         """Replace refusals by what the model itself knows, saying so first."""
         rows = [row for row, answer in enumerate(answers) if answer.refused]
-        for row, alone in zip(rows, self._inner.answer([conversations[row] for row in rows]), strict=True):
-            before = answers[row]
-            answers[row] = Answer(
-                BEYOND[spoken(found[row].language)] + alone.text.strip(),
-                retrieved=before.retrieved,
-                beyond=True,
-                prompt_tokens=before.prompt_tokens + alone.prompt_tokens,
-                answer_tokens=before.answer_tokens + alone.answer_tokens,
-                seconds=before.seconds + alone.seconds,
-            )
+        for row, alone in zip(rows, self._inner.answer([conversations[row] for row in rows], decoding), strict=True):
+            before, warning, text = answers[row], BEYOND[spoken(found[row].language)], alone.text.strip()
+            unsupported = tuple((start + len(warning), end + len(warning)) for start, end in sentences(text))
+            freely = replace(alone, text=warning + text, unsupported=unsupported, beyond=True)
+            answers[row] = _with_cost(replace(freely, retrieved=before.retrieved), before, alone)
+
+
+def _with_cost(answer: Answer, *askings: Answer) -> Answer:
+    """An answer that took several askings: their tokens and seconds added up."""
+    return replace(
+        answer,
+        prompt_tokens=sum(one.prompt_tokens for one in askings),
+        answer_tokens=sum(one.answer_tokens for one in askings),
+        seconds=sum(one.seconds for one in askings),
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -14,10 +15,11 @@ from shuyuan.base.files import fingerprint, locked, read_json, write_json
 from shuyuan.base.progress import Bar, say
 from shuyuan.base.records import Passage
 from shuyuan.base.shelf import choices, choose
+from shuyuan.read.language import language
 from shuyuan.recall.centring import Centres
 from shuyuan.recall.embedding import Embeds, embed_passages
 from shuyuan.recall.fuse import Fuse
-from shuyuan.recall.threshold import calibrate
+from shuyuan.recall.threshold import LOOKED_AT, calibrate, nearness
 from shuyuan.store.contract import Index, Scored, Store, Vectors, content_hash, normal
 
 VERSION = 2
@@ -36,12 +38,22 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class Rankings:
+    """What was found for one text, best first. `foreign`: those of the passages that are in another language."""
+
+    dense: list[Scored]
+    words: list[Scored]
+    foreign: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """What `library.json` says: what the index was built from.
 
     `documents`: id → fingerprint of its passages. `unfinished`: documents that a killed build may have left half done.
-    `centres`: what is taken off vectors (`Centres.plain`). `thresholds`: language → the cosine below which a question
-    is off this library's topics. `fuse`: the settings that `shuyuan tune search` chose for this library, if it did.
+    `languages`: how many passages there are in each. `centres`: what is taken off vectors (`Centres.plain`).
+    `thresholds`: language → the nearness below which a question is off this library's topics. `fuse`: the settings that
+    `shuyuan tune search` chose for this library, if it did.
     """
 
     embedder: str = ""
@@ -50,6 +62,7 @@ class State:
     passages: int = 0
     documents: Mapping[str, str] = field(default_factory=dict)
     unfinished: Sequence[str] = ()
+    languages: Mapping[str, int] = field(default_factory=dict)
     centres: Mapping[str, Sequence[float]] = field(default_factory=dict)
     thresholds: Mapping[str, float] = field(default_factory=dict)
     fuse: Mapping[str, float] = field(default_factory=dict)
@@ -146,18 +159,29 @@ class Library:
     def search_all(self, texts: Sequence[str], k: int) -> list[list[Hit]]:
         """`search` for several texts, which are embedded together."""
         found = []
-        for dense, words in self.rankings(texts, max(self.fuse.depth, k)):
-            best = {one.id: one for one in self.fuse.fuse(dense, words)[:k]}
+        for of in self.rankings(texts, max(self.fuse.depth, k)):
+            best = {one.id: one for one in self.fuse.fuse(of.dense, of.words, of.foreign)[:k]}
             passages = self._index.passages(list(best))
             found.append([Hit(p, best[p.id].score, best[p.id].cosine, best[p.id].word_rank) for p in passages])
         return found
 
-    def rankings(self, texts: Sequence[str], depth: int) -> list[tuple[list[Scored], list[Scored]]]:
+    def rankings(self, texts: Sequence[str], depth: int) -> list[Rankings]:
         """For each text, the best `depth` passages by meaning and by words, before they are joined."""
-        return [
-            (self._index.dense(vector, depth), self._index.words(text, depth))
-            for text, vector in zip(texts, self._embed(texts), strict=True)
-        ]
+        found = []
+        for text, vector in zip(texts, self._embed(texts), strict=True):
+            dense, words = self._index.dense(vector, depth), self._index.words(text, depth)
+            found.append(Rankings(dense, words, self._foreign(language(text), [*dense, *words])))
+        return found
+
+    def _foreign(self, spoken: str, found: Sequence[Scored]) -> frozenset[str]:
+        """Those that are in another language; passages are looked at only where the library holds several."""
+        ids = {name for name, _ in found}
+        if spoken == "und" or set(self.state.languages) <= {spoken, "und"}:
+            return frozenset()
+        if spoken not in self.state.languages:
+            return frozenset(ids)
+        passages = self._index.passages(sorted(ids))
+        return frozenset(p.id for p in passages if language(p.text) not in (spoken, "und"))
 
     def settle(self, fuse: Fuse) -> None:
         """Keep settings that were found to be better for this library; from now on it searches with them."""
@@ -191,7 +215,9 @@ class Library:
         for name in gone:
             self._index.delete_document(name)
         self._index.optimise()
-        self._note(wanted, thresholds=calibrate(self._nearest, passages))
+        languages = Counter(language(passage.text) for passage in passages)
+        self.state = replace(self.state, languages=dict(sorted(languages.items())))
+        self._note(wanted, thresholds=calibrate(self._near, passages))
         say(f"library: {len(passages):,} passages of {len(wanted):,} documents, {len(changed):,} new or changed")
 
     def _note(
@@ -209,9 +235,14 @@ class Library:
         )
         write_json(self.folder / _FILE, asdict(self.state))
 
-    def _nearest(self, texts: Sequence[str]) -> list[float]:
-        """For each text, the cosine of the passage nearest to it."""
-        return [self._index.dense(vector, 1)[0][1] for vector in self._embed(texts)]
+    def nearness(self, text: str, hits: Sequence[Hit]) -> float:
+        """How near what was found for a text is to it: the larger, the likelier that it holds an answer."""
+        cosine = max((hit.cosine for hit in hits if hit.cosine is not None), default=-1.0)
+        return nearness(text, cosine, [hit.passage for hit in hits])
+
+    def _near(self, texts: Sequence[str]) -> list[float]:
+        found = self.search_all(texts, LOOKED_AT)
+        return [self.nearness(text, hits) for text, hits in zip(texts, found, strict=True)]
 
     def _embed(self, questions: Sequence[str]) -> Vectors:
         texts = [normal(question) for question in questions]

@@ -1,7 +1,8 @@
-"""How near is near enough? Learned for each library: questions on other topics against questions on its own.
+"""How near is near enough? Learned for each library: everyday questions against questions on its own topics.
 
-Cosines of one embedder bunch together (multilingual E5: all above .7) and differ by language and by corpus, so no fixed
-number tells "not in this library" apart. Only far questions are refused here: near misses need the answer checked.
+Nearness joins two signs that fail differently: how near the nearest passage is in meaning, and how many of the
+question's own key terms the best passage holds. Only far questions are refused by it: a near miss, on the right topic
+but not written down, needs the answer checked (`citing.py`).
 """
 
 from __future__ import annotations
@@ -13,26 +14,42 @@ import numpy as np
 
 from shuyuan.base.records import Passage
 from shuyuan.read.language import language
-from shuyuan.recall.citing import sentences
+from shuyuan.recall.citing import key_terms, sentences
 
+COVERAGE = 0.4  # weight of the terms beside the cosine; .3 to .5 are equal, bench/results/answers.md
+LOOKED_AT = 4  # passages whose terms count
 _SAMPLE = 64  # passages whose heading or first sentence stands in for a question on the library's own topics
-_REFUSED_OTHER = 0.75  # share of questions on other topics that should be below the threshold …
-_LOST_OWN = 0.02  # … as long as no more of the library's own are
-_REFUSED_UNSEEN = 0.5  # the same share for a language the library holds no text in: cosines across languages are lower
+_OTHER = 0.95  # share of everyday questions that lie below the threshold …
+_OWN = 0.03  # … and of the library's own, if the two can be told apart
+_TOWARDS_OWN = 0.25  # where between these two it lies; own ones are quotations, so real questions lie lower than they
+_UNSEEN = 0.5  # the share of everyday questions below it for a language that the library holds no text in
 
 
-def calibrate(nearest: Callable[[Sequence[str]], Sequence[float]], passages: Sequence[Passage]) -> dict[str, float]:
-    """Language → the cosine below which a question is taken to be off topic.
+def nearness(question: str, cosine: float, passages: Sequence[Passage]) -> float:
+    """The cosine of the nearest passage + 0.4 × the share of the question's key terms that one passage holds.
 
-    `nearest` gives for each text the cosine of the nearest passage. The threshold is the smaller of two quantiles, so a
-    library whose topics include a probe's does not refuse its own questions.
+    `passages` are those found, best first; the first four are looked at.
+    """
+    asked = key_terms(question)
+    held = max((len(asked & key_terms(passage.searchable)) for passage in passages[:LOOKED_AT]), default=0)
+    return cosine + COVERAGE * held / max(1, len(asked))
+
+
+def calibrate(near: Callable[[Sequence[str]], Sequence[float]], passages: Sequence[Passage]) -> dict[str, float]:
+    """Language → the nearness below which a question is taken to be off topic.
+
+    `near` gives the nearness of each text. The threshold lies a quarter of the way from the everyday questions to the
+    library's own; where the two overlap, because its topics are everyday ones, its own decide.
     """
     own = _by_language(_own(passages))
     thresholds = {}
     for name, probes in _by_language(_probes()).items():
-        limit = float(np.quantile(nearest(probes), _REFUSED_OTHER if name in own else _REFUSED_UNSEEN))
+        others = near(probes)
         if name in own:
-            limit = min(limit, float(np.quantile(nearest(own[name]), _LOST_OWN)))
+            high, low = float(np.quantile(others, _OTHER)), float(np.quantile(near(own[name]), _OWN))
+            limit = min(low, high + _TOWARDS_OWN * (low - high))
+        else:
+            limit = float(np.quantile(others, _UNSEEN))
         thresholds[name] = round(limit, 4)
     return thresholds
 

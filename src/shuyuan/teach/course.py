@@ -16,7 +16,7 @@ from shuyuan.base.files import fingerprint, whole_folder, write_json
 from shuyuan.base.progress import say
 from shuyuan.base.records import Assistant, Lessons, Run
 from shuyuan.base.settings import Settings
-from shuyuan.prepare.chat import Encoded
+from shuyuan.prepare.chat import Encoded, encode_examples
 from shuyuan.prepare.pack import Pack, Row
 from shuyuan.teach.card import ESTIMATE
 
@@ -28,11 +28,17 @@ if TYPE_CHECKING:
 
 
 def taught_model(assistant: Assistant, route: str) -> Model:
-    """The model of an assistant whose weights can be taught; one that answers from a library is refused."""
+    """The model of an assistant whose weights can be taught; one without weights or with a library is refused."""
     from shuyuan.load.answering import ModelAssistant
+    from shuyuan.load.remote import RemoteAssistant
 
     if isinstance(assistant, ModelAssistant):
         return assistant.model
+    if isinstance(assistant, RemoteAssistant):
+        raise Fixable(
+            f"{route} needs the model itself, and '{assistant.name}' answers at {assistant.url}",
+            "teach it retrieve or prompt, or make a workspace on a model of this machine",
+        )
     raise Fixable(
         f"{route} teaches a model's weights, and '{assistant.name}' answers from a library",
         f"teach {route} first and give its result the library: shuyuan teach retrieve --on {route}",
@@ -61,7 +67,11 @@ def examples_course(way: LearnsExamples, base: Model, lessons: Lessons, run: Run
         )
     sequences, kept = encoded(lessons.examples, base.tokenizer, way.longest, run.cache)
     say(f"{run.name}: {kept}")
-    return Course(sequences, way.epochs, way.batch, run.seed, Pack(row_tokens=way.longest), base)
+    aside: tuple[Encoded, ...] = ()
+    if lessons.held_out:
+        aside, kept = encode_examples(lessons.held_out, base.tokenizer, way.longest)
+        say(f"{run.name}: to measure on, {kept}")
+    return Course(sequences, way.epochs, way.batch, run.seed, Pack(row_tokens=way.longest), base, aside)
 
 
 def answering_with(net: torch.nn.Module, assistant: Assistant, run: Run) -> Assistant:
@@ -131,7 +141,7 @@ class Course:
     """Sequences taught for some epochs, `batch` at a time, each epoch in an order of its own drawn from the seed.
 
     `sequences` may be larger than memory. `model` is the one taught: with it the run is watched for forgetting, and
-    its tokenizer shows a sample beforehand.
+    its tokenizer shows a sample beforehand. `aside`: given sequences to measure on, in place of some of those taught.
     """
 
     sequences: Sequence[Encoded]
@@ -140,6 +150,7 @@ class Course:
     seed: int
     pack: Pack
     model: Model | None = None
+    aside: tuple[Encoded, ...] = ()
 
     @property
     def steps_an_epoch(self) -> int:
@@ -159,12 +170,12 @@ class Course:
         Some sequences are held out to measure on (`run.guards`). The order to look before teaching is in the plan, too:
         a pre-flight check, or the rehearsal that `run` asks for.
         """
-        from shuyuan.teach.watching import held_out, watch_over
+        from shuyuan.teach.watching import drawn_aside, held_out, watch_over
         from shuyuan.train.loop import Plan
 
         tokens, targets, mark = self._content(type(route).__name__, route.model_dump(), run.guards.model_dump())
         all_tokens = round(tokens * self.epochs)
-        aside = held_out(self.sequences, run.guards, self.seed, all_tokens)
+        aside = () if self.aside else held_out(self.sequences, run.guards, self.seed, all_tokens)
         taught = self.without(aside)
         steps = max(1, round(taught.steps_an_epoch * self.epochs))
         say(
@@ -172,6 +183,8 @@ class Course:
             f" / {self.batch}; {tokens:,} tokens an epoch, {targets:,} learned"
         )
         held = [self.sequences[i] for i in aside]
+        if self.aside:
+            held = [self.aside[i] for i in drawn_aside(self.aside, len(self.aside), self.seed, all_tokens)]
         watch = watch_over(held, self.model, self.pack, run.guards, steps=steps, tokens=all_tokens)
         plan = Plan(f"teaching {run.name}", steps, taught.rows, learning_rate, run.folder, mark, watch=watch)
         return replace(plan, before=partial(_before, taught, run=run))

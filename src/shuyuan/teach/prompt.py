@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -27,6 +28,9 @@ class Prompt(Settings):
     def open(self, assistant: Assistant, run: Run) -> Assistant:
         """The assistant with the instruction."""
         from shuyuan.load.answering import ModelAssistant
+        from shuyuan.load.remote import RemoteAssistant
         from shuyuan.teach.course import taught_model
 
+        if isinstance(assistant, RemoteAssistant):
+            return replace(assistant, name=run.name, system=self.instruction)
         return ModelAssistant(run.name, taught_model(assistant, "prompt"), system=self.instruction)

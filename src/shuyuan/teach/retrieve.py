@@ -29,7 +29,7 @@ class Retrieve(Settings):
     prompt_tokens: Annotated[int, Field(ge=100, le=100_000, description="most tokens of passages in the prompt")] = 1400
     threshold: Annotated[
         float | None,
-        Field(ge=-1, le=1, description="cosine below which nothing was found; left out: learned for each library"),
+        Field(ge=-1, le=2, description="nearness below which nothing was found; left out: learned for each library"),
     ] = None
     support: Annotated[
         float, Field(ge=0, le=1, description="share of the answer's key terms that the cited sentences must hold")

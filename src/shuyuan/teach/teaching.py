@@ -6,8 +6,9 @@ import shutil
 import tempfile
 import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from shuyuan.prepare.mixture import Mix, mixed_examples
 from shuyuan.recall.leaks import refuse_leaks
 from shuyuan.teach.card import TUNED, card, outcome
 from shuyuan.teach.cost import measured
+from shuyuan.teach.own_data import Data, data_lessons
 
 if TYPE_CHECKING:
     from shuyuan.teach.preflight import Preflight
@@ -47,6 +49,7 @@ class _Teaching:
     run: Run
     lessons: Lessons
     mix: Mix | None = None
+    data: Data | None = None
 
     @property
     def moves_weights(self) -> bool:
@@ -58,10 +61,11 @@ class _Teaching:
         settings, seed = self.way.model_dump(), self.run.seed
         guards = {"guards": self.run.guards.model_dump()} if self.moves_weights else {}
         mix = {"mix": asdict(self.mix)} if self.mix else {}
+        data = {"data": asdict(self.data)} if self.data else {}
         material = lessons_fingerprint(self.lessons)
         mark = fingerprint(self.route, settings, seed, _mark(self.workspace, self.on), material, guards)
         plan = {"route": self.route, "on": self.on, "seed": seed, "fingerprint": mark, "settings": settings}
-        return {**plan, **guards, **mix}
+        return {**plan, **guards, **mix, **data}
 
     def rehearse(self, folder: Path, **how: Any) -> Any:
         """Go as far as the first step, and bring back what was found there; nothing is kept in the run's own folder."""
@@ -86,14 +90,16 @@ def _teaching(  # noqa: PLR0917  (what `teach` was given)
     guards: Guards | None,
     *,
     mix: Mix | None,
+    data: Data | None = None,
     rehearsal: bool,
 ) -> _Teaching:
     way = choose("teach", route).of(settings or {})
     run = workspace.run(name or (route if on == BARE else f"{on}+{route}"), seed)
     run = replace(run, guards=guards or Guards())
-    teaching = _Teaching(workspace, route, way, on, run, _lessons(workspace, mix, seed), mix)
-    if mix and not getattr(way, "learns_examples", True):
-        raise Fixable(f"{route} learns no examples: there is nothing to mix", "leave out --mix")
+    lessons = data_lessons(workspace, data) if data else _lessons(workspace, mix, seed)
+    teaching = _Teaching(workspace, route, way, on, run, lessons, mix, data)
+    if (mix or data) and not getattr(way, "learns_examples", True):
+        raise Fixable(f"{route} learns no examples: there is nothing to mix", "leave out --mix, or the data")
     if not teaching.moves_weights and (rehearsal or run.guards != Guards()):
         raise Fixable(
             f"{route} moves no weights: there is nothing to rehearse, to tune or to guard",
@@ -114,6 +120,7 @@ def teach(
     guards: Guards | None = None,
     tune_seconds: float = 0.0,
     mix: Mix | None = None,
+    data: Data | None = None,
 ) -> Assistant:
     """Teach the assistant `on` by a route and return the new one; it is kept as the run `name`.
 
@@ -121,9 +128,12 @@ def teach(
     from the same things is opened, not made again; one made from other things is refused unless `again`. A run that was
     stopped goes on from its newest checkpoint. Exam questions found in the material stop everything. `tune_seconds`
     above 0: learning rate and epochs are first chosen by trials within that time, once for the same material. `mix`
-    None: all examples of the workspace, each once an epoch.
+    None: all examples of the workspace, each once an epoch. `data`: learn from these files alone, and not from the
+    workspace's own examples.
     """
-    teaching = _teaching(workspace, route, settings, on, name, seed, guards, mix=mix, rehearsal=tune_seconds > 0)
+    teaching = _teaching(
+        workspace, route, settings, on, name, seed, guards, mix=mix, data=data, rehearsal=tune_seconds > 0
+    )
     run = teaching.run
     with locked(run.folder.parent / f".{run.name}.lock", f"teaching {run.name}"):
         tuned = _tuned(teaching, tune_seconds, again) if tune_seconds else {}
@@ -194,12 +204,18 @@ def _tuned(teaching: _Teaching, seconds: float, again: bool) -> dict[str, Any]:
     return {"asked": asked, "chosen": chosen, **found}
 
 
-def open_assistant(workspace: Workspace, name: str) -> Assistant:
-    """The assistant of a finished run, or the base model itself (`bare`)."""
+def open_assistant(workspace: Workspace, name: str, base: Callable[[str], Assistant] | None = None) -> Assistant:
+    """The assistant of a finished run, or the base model itself (`bare`).
+
+    `base` opens, by name, what it was taught on: who keeps assistants open lets them share one model.
+    """
     if name == BARE:
         from shuyuan.load.answering import ModelAssistant
         from shuyuan.load.model import open_model
+        from shuyuan.load.remote import is_remote, open_remote
 
+        if is_remote(workspace.choices.model):
+            return open_remote(BARE, workspace.choices.model)
         return ModelAssistant(BARE, open_model(workspace.choices.model))
     run = workspace.run(name)
     done = finished(run)
@@ -207,9 +223,9 @@ def open_assistant(workspace: Workspace, name: str) -> Assistant:
         if name in choices("teach"):
             raise Fixable(f"'{name}' is not taught yet", f"teach it: shuyuan teach {name}")
         raise Fixable(f"there is no assistant '{name}'", near_miss(name, [BARE, *workspace.runs()]))
-    base = open_assistant(workspace, str(done["on"]))
+    on = (base or partial(open_assistant, workspace))(str(done["on"]))
     way = choose("teach", str(done["route"])).of(done["settings"])
-    opened: Assistant = way.open(base, run)
+    opened: Assistant = way.open(on, run)
     return opened
 
 
@@ -235,8 +251,10 @@ def stale(workspace: Workspace, name: str) -> str:
     seed = int(str(done["seed"]))
     kept: Any = done.get("mix")
     mix = Mix(tuple(kept["origins"]), kept["strategy"], tuple(kept["shares"])) if kept else None
+    data: Any = done.get("data")
     try:
-        material = lessons_fingerprint(_lessons(workspace, mix, seed))
+        lessons = data_lessons(workspace, Data(**data)) if data else _lessons(workspace, mix, seed)
+        material = lessons_fingerprint(lessons)
     except Fixable:
         return "a file it was taught from is gone"
     guards = {"guards": done["guards"]} if "guards" in done else {}

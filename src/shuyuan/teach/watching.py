@@ -42,8 +42,13 @@ def held_out(sequences: Sequence[Encoded], guards: Guards, seed: int, tokens: in
     count = len(sequences)
     if not guards.hold_out or count < FEWEST_SEQUENCES:
         return ()
-    wanted = min(MOST_HELD, max(FEWEST_HELD, round(count * guards.hold_out)))
-    drawn = np.random.default_rng((seed, count)).permutation(count)[:wanted]
+    return drawn_aside(sequences, max(FEWEST_HELD, round(count * guards.hold_out)), seed, tokens)
+
+
+def drawn_aside(sequences: Sequence[Encoded], wanted: int, seed: int, tokens: int) -> tuple[int, ...]:
+    """Which of the sequences are looked at: `wanted` at most, and no more than the time for looking allows."""
+    count = len(sequences)
+    drawn = np.random.default_rng((seed, count)).permutation(count)[: min(MOST_HELD, wanted)]
     sizes = np.cumsum([len(sequences[i].ids) for i in drawn])
     fits = int(np.searchsorted(sizes, LOOKING_SHARE * tokens / 6, side="right"))
     return tuple(sorted(int(i) for i in drawn[: max(FEWEST_HELD, fits)]))

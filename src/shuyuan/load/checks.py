@@ -136,9 +136,15 @@ def _workspace(folder: Path) -> tuple[Workspace | None, Check]:
 
 def _models(choices: Choices, quick: bool) -> Iterator[Check]:
     from shuyuan.load.pulling import models, verify
+    from shuyuan.load.remote import is_remote
 
     needed = {choices.model, choices.embedder}
     for name in sorted(needed - {one.entry.name for one in models()}):
+        if is_remote(name):
+            yield Check(
+                f"model {name.partition('#')[2] or name}", "note", "at another server, which is asked when needed"
+            )
+            continue
         there = Path(name).expanduser().exists()
         hint = "" if there else "put it back, or make a workspace on another model"
         yield Check(f"model {name}", "good" if there else "bad", "yours" if there else "not found", hint)

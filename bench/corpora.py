@@ -1,0 +1,157 @@
+"""Libraries with questions that nobody here tuned on, for `answers.py`: what is asked, and where the answer stands.
+
+- squad: SQuAD 1.1's development set (Rajpurkar et al., 2016; CC BY-SA 4.0), 2,067 paragraphs, from the source package
+  of `bigbench`. Its authors ask that it never be trained on: it is only measured with.
+- reference-en, reference-zh: sections of Debian's reference (GPL-2+), asked by their headings, which are left out of
+  the text.
+- handbook: this project's pages in both languages, with the questions of `examples/handbook`.
+- elsewhere: titles of LibreOffice's help pages (MPL-2.0), and everyday Chinese questions (`chatterbot-corpus`, BSD).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from html import unescape
+from pathlib import Path
+
+from shuyuan.base.files import fingerprint
+from shuyuan.base.records import Document, Passage, Question
+from shuyuan.prepare.chunk import Chunk
+from shuyuan.read.language import language as spoken_in
+from shuyuan.read.reading import read_file
+
+ROOT = Path(__file__).resolve().parent.parent
+DEBIAN = ("debian-reference-en", "debian-reference-zh-cn", "libreoffice-help-en-us", "libreoffice-help-zh-cn")
+PYPI = {"bigbench": "1.0.0", "chatterbot-corpus": "1.3.3"}
+SQUAD = "bigbench-1.0.0/bigbench/benchmark_tasks/squad_shifts/squaddev_v1.1.json"
+LEAST = {"en": 100, "zh": 60}  # characters of a section's text …
+MOST = {"en": 700, "zh": 350}  # … and where it is cut
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A library's passages, questions on it, and by question id the passages that hold the answer."""
+
+    name: str
+    passages: Sequence[Passage]
+    questions: Sequence[Question]
+    gold: Mapping[str, frozenset[str]]
+
+
+def fetched(folder: Path) -> Path:
+    """The packages, in `folder`; what is there is not fetched again."""
+    source = folder / "src"
+    source.mkdir(parents=True, exist_ok=True)
+    for name, version in PYPI.items():
+        if not list(source.glob(f"{name.replace('-', '_')}-{version}*")):
+            options = ["--no-binary=:all:", "--no-build-isolation"] if name == "bigbench" else []
+            pip = [sys.executable, "-m", "pip", "download", "--no-deps", f"--dest={source}"]
+            subprocess.run([*pip, *options, f"{name}=={version}"], check=True)
+    for name in DEBIAN:
+        if not list(source.glob(f"{name}_*.deb")):
+            subprocess.run(["apt-get", "download", name], cwd=source, check=True)
+        if not (folder / "deb" / name).exists():
+            (deb,) = source.glob(f"{name}_*.deb")
+            subprocess.run(["dpkg-deb", "-x", deb, folder / "deb" / name], check=True)
+    if not (folder / "squad.json").exists():
+        with tarfile.open(source / "bigbench-1.0.0.tar.gz") as packed:
+            held = packed.extractfile(SQUAD)
+            assert held is not None
+            (folder / "squad.json").write_bytes(held.read())
+    return folder
+
+
+def squad(folder: Path) -> Corpus:
+    """One passage a paragraph; every question with all its answers."""
+    passages, questions, gold = [], [], {}
+    for article in json.loads((folder / "squad.json").read_text(encoding="utf-8"))["data"]:
+        title = article["title"].replace("_", " ")
+        for number, paragraph in enumerate(article["paragraphs"]):
+            text = paragraph["context"]
+            passage = _passage(f"{title}/{number}", text, (title,))
+            passages.append(passage)
+            for asked in paragraph["qas"]:
+                answers = tuple(dict.fromkeys(answer["text"] for answer in asked["answers"]))
+                questions.append(Question(asked["id"], asked["question"].strip(), answers, "en", passage.source))
+                gold[asked["id"]] = frozenset({passage.id})
+    return Corpus("squad", passages, questions, gold)
+
+
+def reference(folder: Path, language: str) -> Corpus:
+    """Sections of Debian's reference without their headings; the questions are headings that stand there only once."""
+    package, ending = {"en": ("debian-reference-en", "en"), "zh": ("debian-reference-zh-cn", "zh-cn")}[language]
+    chapters = sorted((folder / "deb" / package).rglob(f"debian-reference/ch*.{ending}.html"))
+    found: dict[str, list[Passage]] = {}
+    for chapter in {file.resolve(): file for file in chapters}.values():
+        document = read_file(chapter, chapter.name)
+        starts = [heading.start for heading in document.headings] + [len(document.text)]
+        for heading, end in zip(document.headings, starts[1:], strict=True):
+            body = document.text[heading.start : end].partition("\n")[2].strip()[: MOST[language]]
+            title = heading.title.lstrip("0123456789. ").strip()
+            if len(body) >= LEAST[language] and title:
+                passage = _passage(f"{chapter.name}#{heading.start}", body, ())
+                found.setdefault(title, []).append(passage)
+    questions = [Question(fingerprint(t), t, ("?",), language, t) for t, of in found.items() if len(of) == 1]
+    passages = [passage for of in found.values() for passage in of]
+    gold = {question.id: frozenset({found[question.text][0].id}) for question in questions}
+    return Corpus(f"reference-{language}", passages, questions, gold)
+
+
+def handbook() -> Corpus:
+    """The pages of this project, both languages in one library, and the questions about them."""
+    documents = {file.relative_to(ROOT).as_posix(): file for file in sorted((ROOT / "docs").rglob("*.md"))}
+    pages = {source: read_file(file, source) for source, file in documents.items()}
+    by_page = {source: Chunk().chunk(page) for source, page in pages.items()}
+    rows = [json.loads(line) for line in (ROOT / "examples/handbook/questions.jsonl").read_text("utf-8").splitlines()]
+    holders: dict[str, set[str]] = {}
+    for row in rows:
+        if row["answer"] is not None:
+            holding = _holding(pages[row["source"]], by_page[row["source"]], row["evidence"])
+            holders.setdefault(row["fact"], set()).update(holding)
+    questions = []
+    for row in rows:
+        answers = row["answer"] if isinstance(row["answer"], list) else [row["answer"]] if row["answer"] else []
+        name = fingerprint(row["question"])
+        questions.append(
+            Question(name, row["question"], tuple(answers), row["language"], row["fact"], place=row["use"])
+        )
+    gold = {question.id: frozenset(holders.get(question.fact, ())) for question in questions}
+    return Corpus("handbook", [passage for of in by_page.values() for passage in of], questions, gold)
+
+
+def elsewhere(folder: Path, language: str) -> list[str]:
+    """Questions from elsewhere: titles of office help pages, and in Chinese everyday questions too."""
+    tongue = {"en": "en-US", "zh": "zh-CN"}[language]
+    pages = sorted((folder / "deb").rglob(f"{tongue}/text/*/guide/*.html"))
+    titles = sorted({title for page in pages for title in _title(page) if spoken_in(title) == language})
+    if language == "en":
+        return titles
+    (wheel,) = (folder / "src").glob("chatterbot_corpus-*.whl")
+    with zipfile.ZipFile(wheel) as packed:
+        files = [name for name in packed.namelist() if "/data/chinese/" in name and name.endswith(".yml")]
+        lines = [line for name in sorted(files) for line in packed.read(name).decode("utf-8").splitlines()]
+    everyday = {line.lstrip("- ").strip("'\" ") for line in lines if line.startswith("- - ")}
+    return titles + sorted(line for line in everyday if line.endswith(("?", "？")) and len(line) > 4)
+
+
+def _title(page: Path) -> Iterator[str]:
+    head = page.read_text(encoding="utf-8", errors="replace")
+    title = unescape(head.partition("<title>")[2].partition("</title>")[0]).strip()
+    if title:
+        yield title
+
+
+def _passage(source: str, text: str, headings: tuple[str, ...]) -> Passage:
+    return Passage(fingerprint(source, text), source, source, 0, len(text), text, headings)
+
+
+def _holding(document: Document, passages: Sequence[Passage], evidence: str) -> set[str]:
+    start = document.text.find(evidence)
+    end = start + len(evidence)
+    return {passage.id for passage in passages if start >= 0 and passage.start < end and passage.end > start}

@@ -1,0 +1,39 @@
+"""List the keys of the server's users."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import ClassVar
+
+from shuyuan.cli.serve import needs_serving
+from shuyuan.cli.shell import Command, Desk, table
+
+
+class KeyList(Command):
+    """List who has keys, and what each key is for; the keys themselves are not kept."""
+
+    examples: ClassVar[str] = """
+shuyuan key list
+shuyuan key list --json
+"""
+    speaks_json: ClassVar[bool] = True
+
+    def run(self, desk: Desk) -> int:
+        """Print one line a key."""
+        with needs_serving():
+            from shuyuan.serve.access import open_access
+
+        keys = open_access(Path(desk.folder)).listed()
+        rows = [
+            (
+                key["id"],
+                key["user"],
+                "everything, everywhere" if key["admin"] else " ".join(key["scopes"]),
+                datetime.datetime.fromtimestamp(key["created"], datetime.UTC).strftime("%Y-%m-%d"),
+            )
+            for key in keys
+        ]
+        shown = table(rows, ("key", "user", "for", "made")) if rows else "no keys: whoever is at this machine may enter"
+        desk.show(shown, keys)
+        return 0

@@ -1,0 +1,63 @@
+"""How an answer is shown in a terminal: its text with the numbers of its sources, then the sources and what it cost."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from shuyuan.base.errors import Fixable
+from shuyuan.base.progress import human_seconds
+from shuyuan.base.records import Answer, Assistant, Citation
+from shuyuan.base.workspace import Workspace
+
+UNSUPPORTED = "[?]"
+
+
+def in_mode(assistant: Assistant, mode: str) -> Assistant:
+    """The assistant in another mode; `Fixable` when it has no library, and so no mode."""
+    from shuyuan.recall.grounded import GroundedAssistant
+
+    if not isinstance(assistant, GroundedAssistant):
+        raise Fixable(
+            f"'{assistant.name}' has no library, so it has no mode", "ask --with one that was taught retrieve"
+        )
+    return assistant.in_mode(mode)
+
+
+def cited(workspace: Workspace, citation: Citation) -> dict[str, Any]:
+    """A citation with the headings above it."""
+    document = workspace.material.document(citation.source)
+    return {**asdict(citation), "headings": document.headings_at(citation.start) if document else ()}
+
+
+def marked(answer: Answer) -> str:
+    """The text with `[1]` behind each sentence that source 1 speaks for, and `[?]` behind those that none does."""
+    marks: dict[int, list[str]] = {}
+    for number, citation in enumerate(answer.citations, 1):
+        for _, end in citation.supports:
+            marks.setdefault(end, []).append(f"[{number}]")
+    for _, end in answer.unsupported:
+        marks.setdefault(end, []).append(UNSUPPORTED)
+    text, done = "", 0
+    for end in sorted(marks):
+        text, done = f"{text}{answer.text[done:end]} {''.join(marks[end])}", end
+    return text + answer.text[done:]
+
+
+def sources(workspace: Workspace, answer: Answer) -> str:
+    """The numbered places that the answer cites, each with its exact span and words."""
+    lines = []
+    for number, place in enumerate((cited(workspace, citation) for citation in answer.citations), 1):
+        page = f", page {place['page']}" if place["page"] else ""
+        path = " > ".join((f"{place['source']}{page}", *place["headings"]))
+        lines += [f"[{number}] {path}, characters {place['start']}–{place['end']}", f"    “{place['quote']}”"]
+    return "\n".join(lines)
+
+
+def footer(name: str, answer: Answer) -> str:
+    """One line: who answered, what to think of it, and what it cost."""
+    state = " · refused" if answer.refused else " · beyond the library" if answer.beyond else ""
+    if answer.unsupported and not answer.beyond:
+        state += f" · {UNSUPPORTED} not from the library"
+    tokens = f"{answer.prompt_tokens:,} + {answer.answer_tokens:,} tokens"
+    return f"— {name}{state} · {human_seconds(answer.seconds)} · {tokens}"

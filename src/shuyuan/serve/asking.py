@@ -1,0 +1,259 @@
+"""Questions of the page: an answer whole or piece by piece, with its citations; the search behind it; tokens."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import asdict
+from functools import partial
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
+
+from shuyuan.base.records import Answer, Assistant, Decoding, Message
+from shuyuan.base.settings import Settings
+from shuyuan.base.workspace import Workspace
+from shuyuan.serve.access import Door, Visitor
+from shuyuan.serve.refusals import Refused
+from shuyuan.serve.speaking import while_there
+from shuyuan.serve.sse import Event, begun, stream
+from shuyuan.teach.teaching import default_assistant
+
+router = APIRouter(prefix="/api/workspaces/{workspace}", tags=["ask"])
+Asker = Annotated[Visitor, Depends(Door("ask"))]
+MOST_CHARACTERS = 1_000_000  # of one text; the model's context ends long before
+MOST_TOKENS_SHOWN = 10_000
+
+
+class Asking(Settings):
+    """Endpoints `/ask`, `/search` and `/tokens` of a workspace."""
+
+    def routes(self) -> APIRouter:
+        """The group's routes."""
+        return router
+
+
+class Turn(BaseModel):
+    """One earlier message of the conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str = Field(max_length=MOST_CHARACTERS)
+
+
+class Question(BaseModel):
+    """What is asked, of whom, and how the answer is to be written."""
+
+    question: str = Field(min_length=1, max_length=MOST_CHARACTERS, pattern=r"\S")
+    history: list[Turn] = Field(default=[], max_length=200, description="the conversation so far, oldest first")
+    assistant: str = Field(default="", max_length=100, description="empty: the workspace's default one")
+    mode: Literal["query", "chat"] | None = Field(
+        default=None, description="query: only from the library; chat: may go beyond it, and says so; none: as taught"
+    )
+    stream: bool = Field(
+        default=False, description="as server-sent events: `piece` {text} …, then `answer`, or `error`"
+    )
+    max_tokens: int = Field(default=0, ge=0, le=1 << 17, description="0: as many as the assistant allows")
+    temperature: float = Field(default=0, ge=0, le=2)
+    top_p: float = Field(default=1, gt=0, le=1)
+    seed: int = Field(default=0, ge=0, le=2**31)
+
+
+class CitationBody(BaseModel):
+    """The place of a document that supports an answer: its characters from `start` to `end` are the `quote`."""
+
+    source: str
+    start: int
+    end: int
+    quote: str
+    page: int | None
+    passage_id: str
+    headings: list[str]
+
+
+class AnswerBody(BaseModel):
+    """An answer, where it has it from, and what it cost."""
+
+    assistant: str
+    text: str
+    citations: list[CitationBody]
+    retrieved: list[str] = Field(description="ids of the passages that were found, best first")
+    refused: bool = Field(description="the library holds no answer, and the assistant says so")
+    beyond: bool = Field(description="the text is not from the library")
+    cut: bool = Field(description="it ended at its greatest length")
+    prompt_tokens: int
+    answer_tokens: int
+    seconds: float
+
+
+class SearchOrder(BaseModel):
+    """What to look for in the library of an assistant."""
+
+    text: str = Field(min_length=1, max_length=10_000, pattern=r"\S")
+    k: int = Field(default=10, ge=1, le=100)
+    assistant: str = Field(default="", max_length=100, description="one with a library; empty: the default one")
+
+
+class HitBody(BaseModel):
+    """A passage that was found; `cosine`, `word_rank`: null where search by meaning, by words did not find it."""
+
+    passage_id: str
+    source: str
+    start: int
+    end: int
+    text: str
+    headings: list[str]
+    page: int | None
+    score: float
+    cosine: float | None
+    word_rank: int | None
+
+
+class Found(BaseModel):
+    """What was found, best first; `threshold` is the cosine below which the library counts as silent, by language."""
+
+    assistant: str
+    hits: list[HitBody]
+    thresholds: dict[str, float]
+
+
+class TokenOrder(BaseModel):
+    """A text to be cut into tokens."""
+
+    text: str = Field(max_length=MOST_CHARACTERS)
+    assistant: str = Field(default="", max_length=100, description="whose model; empty: the base model")
+
+
+class TokenBody(BaseModel):
+    """One token: the characters from `start` to `end`."""
+
+    id: int
+    text: str
+    start: int
+    end: int
+
+
+class Tokens(BaseModel):
+    """A text as a model reads it; only the first 10,000 tokens are listed."""
+
+    model: str
+    count: int
+    characters: int
+    tokens: list[TokenBody]
+
+
+@router.post(
+    "/ask",
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "model": AnswerBody}},
+    response_model=AnswerBody,
+)
+async def ask(request: Request, visitor: Asker, workspace: str, question: Question) -> Any:
+    """Ask an assistant: whole, or as events while it is written."""
+    house, here = visitor.house, visitor.workspace
+    name = question.assistant or await run_in_threadpool(lambda: default_assistant(Workspace.open(house.folder(here))))
+    if name not in await run_in_threadpool(house.names, here):
+        raise Refused(404, f"there is no assistant '{name}'", code="assistant_not_found", param="assistant")
+    if question.max_tokens > house.bounds.answer_tokens:
+        raise Refused(422, f"at most {house.bounds.answer_tokens:,} tokens may be asked for", param="max_tokens")
+    turns = [*(Message(turn.role, turn.content) for turn in question.history), Message("user", question.question)]
+    decoding = Decoding(question.max_tokens, question.temperature, question.top_p, question.seed)
+    opened = partial(_in_mode, visitor, name, question.mode)
+    if not question.stream:
+        answer = await while_there(request, house.speaker.answer(opened, turns, decoding))
+        return await run_in_threadpool(answer_body, visitor, name, answer)
+
+    async def events() -> AsyncGenerator[Event, None]:
+        async for piece in house.speaker.pieces(opened, turns, decoding):
+            if isinstance(piece, str):
+                yield Event({"text": piece}, "piece")
+            else:
+                said = await run_in_threadpool(answer_body, visitor, name, piece)
+                yield Event(said.model_dump(), "answer")
+
+    return stream(request, await begun(events()))
+
+
+@router.post("/search")
+def search(visitor: Asker, workspace: str, wanted: SearchOrder) -> Found:
+    """Look passages up, with the scores that ranked them."""
+    from shuyuan.recall.grounded import GroundedAssistant
+
+    name = wanted.assistant or default_assistant(Workspace.open(visitor.house.folder(visitor.workspace)))
+    assistant = visitor.house.assistant(visitor.workspace, name)
+    if not isinstance(assistant, GroundedAssistant):
+        raise Refused(400, f"'{name}' has no library", "teach retrieve, and search that", param="assistant")
+    hits = [
+        HitBody(
+            passage_id=hit.passage.id,
+            source=hit.passage.source,
+            start=hit.passage.start,
+            end=hit.passage.end,
+            text=hit.passage.text,
+            headings=list(hit.passage.headings),
+            page=hit.passage.page,
+            score=hit.score,
+            cosine=hit.cosine,
+            word_rank=hit.word_rank,
+        )
+        for hit in assistant.library.search(wanted.text, wanted.k)
+    ]
+    return Found(assistant=name, hits=hits, thresholds=dict(assistant.library.state.thresholds))
+
+
+@router.post("/tokens")
+def tokens(visitor: Asker, workspace: str, wanted: TokenOrder) -> Tokens:
+    """How a model reads a text: its tokens, with the characters that each stands for."""
+    name = wanted.assistant or "bare"
+    if name not in visitor.house.names(visitor.workspace):
+        raise Refused(404, f"there is no assistant '{name}'", code="assistant_not_found", param="assistant")
+    tokenizer = visitor.house.tokenizer(visitor.workspace, name)
+    read = tokenizer(wanted.text, add_special_tokens=False, return_offsets_mapping=True)
+    spans = list(zip(read["input_ids"], read["offset_mapping"], strict=True))
+    shown = [
+        TokenBody(id=number, text=wanted.text[start:end], start=start, end=end)
+        for number, (start, end) in spans[:MOST_TOKENS_SHOWN]
+    ]
+    return Tokens(model=name, count=len(spans), characters=len(wanted.text), tokens=shown)
+
+
+@router.get("/passages")
+def passages(visitor: Asker, workspace: str, id: Annotated[list[str], Query(max_length=100)]) -> list[dict[str, Any]]:
+    """Passages by id, for an answer's `retrieved`; ids that are not there any more are left out."""
+    with visitor.house.opened(visitor.workspace) as here:
+        found = {passage.id: passage for passage in here.material.passages() if passage.id in set(id)}
+    return [asdict(found[one]) for one in id if one in found]
+
+
+def answer_body(visitor: Visitor, name: str, answer: Answer) -> AnswerBody:
+    """An answer as the page sees it: each citation with the headings above it."""
+    cited = []
+    with visitor.house.opened(visitor.workspace) as here:
+        for citation in answer.citations:
+            document = here.material.document(citation.source)
+            headings = list(document.headings_at(citation.start)) if document else []
+            cited.append(CitationBody(**asdict(citation), headings=headings))
+    return AnswerBody(
+        assistant=name,
+        text=answer.text,
+        citations=cited,
+        retrieved=list(answer.retrieved),
+        refused=answer.refused,
+        beyond=answer.beyond,
+        cut=answer.cut,
+        prompt_tokens=answer.prompt_tokens,
+        answer_tokens=answer.answer_tokens,
+        seconds=answer.seconds,
+    )
+
+
+def _in_mode(visitor: Visitor, name: str, mode: str | None) -> Assistant:
+    from shuyuan.recall.grounded import GroundedAssistant
+
+    assistant = visitor.house.assistant(visitor.workspace, name)
+    if mode is None:
+        return assistant
+    if not isinstance(assistant, GroundedAssistant):
+        raise Refused(
+            400, f"'{name}' has no library, so it has no mode", "ask one that was taught retrieve", param="mode"
+        )
+    return assistant.in_mode(mode)

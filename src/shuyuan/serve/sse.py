@@ -1,0 +1,90 @@
+"""Server-sent events: one stream of named JSON events, kept alive while nothing happens."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import StreamingResponse
+
+from shuyuan.base.errors import Fixable
+from shuyuan.serve.refusals import Refused, body, in_form_of, of_fixable
+
+KEEP_ALIVE_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event. `id` is what the browser sends back as Last-Event-ID; data is JSON, or a text as it is."""
+
+    data: Any
+    name: str = ""
+    id: str = ""
+
+    def __str__(self) -> str:
+        data = self.data if isinstance(self.data, str) else json.dumps(self.data, ensure_ascii=False)
+        head = (f"event: {self.name}\n" if self.name else "") + (f"id: {self.id}\n" if self.id else "")
+        return f"{head}data: {data}\n\n"
+
+
+def stream(request: Request, events: AsyncGenerator[Event, None]) -> StreamingResponse:
+    """Answer with events as they come. An error in the middle becomes a last event `error` in the API's form."""
+    return StreamingResponse(
+        _lines(request, events), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
+    )
+
+
+async def begun(events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
+    """The same events, the first of which is there: what is refused at once is refused with a status of its own."""
+    first = await anext(events)
+
+    async def all_of_them() -> AsyncGenerator[Event, None]:
+        try:
+            yield first
+            async for event in events:
+                yield event
+        finally:
+            await events.aclose()
+
+    return all_of_them()
+
+
+async def _lines(request: Request, events: AsyncGenerator[Event, None]) -> AsyncIterator[str]:
+    coming: asyncio.Task[Event] | None = None
+    try:
+        while True:
+            coming = coming or asyncio.ensure_future(anext(events))
+            done, _ = await asyncio.wait({coming}, timeout=KEEP_ALIVE_SECONDS)
+            if not done:
+                yield ": still here\n\n"
+                continue
+            try:
+                event, coming = coming.result(), None
+            except StopAsyncIteration:
+                coming = None
+                return
+            yield str(event)
+    except Exception as error:
+        coming = None
+        content = in_form_of(request.url.path, 500, _told(error))
+        yield str(Event(content, "" if request.url.path.startswith("/v1/chat") else "error"))
+    finally:
+        if coming:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
+        await events.aclose()
+
+
+def _told(error: Exception) -> Any:
+    if isinstance(error, Refused):
+        return body(error.status, error.what, code=error.code, hint=error.hint)
+    if isinstance(error, Fixable):
+        return of_fixable(error)[1]
+    import logging
+
+    logging.getLogger("shuyuan.serve").exception("an answer broke off", exc_info=error)
+    return body(500, "this should not have happened; the server's log says more")

@@ -1,0 +1,278 @@
+"""The official `openai` client against the running server: every call that we promise works unchanged."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openai
+import pytest
+from openai import OpenAI
+from serving import Served, serving, tiny_school
+
+from shuyuan.base.records import Decoding, Message
+from shuyuan.teach.teaching import open_assistant
+
+LONG: Any = [{"role": "user", "content": "长" * 5000}]
+ASKED: Any = [{"role": "user", "content": "你好, what is a 书院?"}]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    at = tmp_path_factory.mktemp("openai")
+    tiny_school(at)
+    with serving(at / "house") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(served: Served) -> OpenAI:
+    return OpenAI(base_url=f"{served.url}/v1", api_key="none", max_retries=0, timeout=120)
+
+
+def test_models_are_assistants_and_hosted_names_stand_for_them(client: OpenAI) -> None:
+    assert [model.id for model in client.models.list()] == ["bare", "prompt"]
+    assert client.models.retrieve("prompt").owned_by == "school"
+    assert client.models.retrieve("school/prompt").owned_by == "school/prompt"
+    assert client.models.retrieve("gpt-3.5-turbo").owned_by == "school/bare"
+    with pytest.raises(openai.NotFoundError) as wrong:
+        client.models.retrieve("promt")
+    assert wrong.value.code == "model_not_found"
+    assert "prompt" in str(wrong.value.body)
+
+
+def test_a_chat_is_the_assistants_own_answer(served: Served, client: OpenAI) -> None:
+    said = client.chat.completions.create(model="bare", messages=ASKED, max_tokens=12)
+    with served.house.opened("school") as school:
+        conversation = [Message("user", ASKED[0]["content"])]
+        (own,) = open_assistant(school, "bare").answer([conversation], Decoding(max_tokens=12))
+    assert said.choices[0].message.content == own.text
+    assert said.usage is not None
+    assert (said.usage.prompt_tokens, said.usage.completion_tokens) == (own.prompt_tokens, own.answer_tokens)
+    assert said.usage.total_tokens == own.prompt_tokens + own.answer_tokens
+    assert said.choices[0].finish_reason in ("stop", "length")
+    assert said.object == "chat.completion"
+
+
+def test_a_streamed_chat_is_the_whole_one(client: OpenAI) -> None:
+    whole = client.chat.completions.create(model="prompt", messages=ASKED, max_tokens=12)
+    chunks = list(
+        client.chat.completions.create(
+            model="prompt", messages=ASKED, max_tokens=12, stream=True, stream_options={"include_usage": True}
+        )
+    )
+    text = "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
+    assert text == whole.choices[0].message.content
+    assert chunks[-1].usage == whole.usage
+    ends = [choice.finish_reason for chunk in chunks for choice in chunk.choices if choice.finish_reason]
+    assert ends == [whole.choices[0].finish_reason]
+    assert len({chunk.id for chunk in chunks}) == 1
+
+
+def test_several_choices_are_all_there_whole_and_streamed(client: OpenAI) -> None:
+    asked: dict[str, Any] = {"model": "bare", "messages": ASKED, "max_tokens": 8, "n": 3, "temperature": 1, "seed": 7}
+    whole = client.chat.completions.create(**asked)
+    assert [choice.index for choice in whole.choices] == [0, 1, 2]
+    again = client.chat.completions.create(**asked)
+    assert [c.message.content for c in again.choices] == [c.message.content for c in whole.choices], "the seed decides"
+    streamed = ["", "", ""]
+    for chunk in client.chat.completions.create(**asked, stream=True):
+        for choice in chunk.choices:
+            streamed[choice.index] += choice.delta.content or ""
+    assert streamed == [choice.message.content for choice in whole.choices]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "param"),
+    [
+        ({"messages": []}, "messages"),
+        ({"n": 0}, "n"),
+        ({"n": 10**18}, "n"),
+        ({"max_tokens": -1}, "max_tokens"),
+        ({"max_tokens": 1_000_000}, "max_tokens"),
+        ({"max_tokens": 100_000}, "max_tokens"),
+        ({"temperature": 1e18}, "temperature"),
+        ({"temperature": -1}, "temperature"),
+        ({"top_p": 0}, "top_p"),
+        ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
+        ({"frequency_penalty": 0.5}, "frequency_penalty"),
+        ({"top_logprobs": 2}, "top_logprobs"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"messages": [{"role": "assistant", "content": "I say so."}]}, "messages"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "messages"),
+        ({"extra_body": {"no_such_thing": 1}}, "no_such_thing"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_done_is_refused_in_the_apis_own_form(client: OpenAI, wrong: Any, param: str) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.chat.completions.create(**{"model": "bare", "messages": ASKED, **wrong})
+    assert str(refused.value.param).startswith(param)
+    assert refused.value.type == "invalid_request_error"
+
+
+def test_an_unknown_model_and_a_too_long_prompt_are_refused_streamed_too(client: OpenAI) -> None:
+    for stream in (False, True):
+        with pytest.raises(openai.NotFoundError):
+            client.chat.completions.create(model="nobody", messages=ASKED, stream=stream)
+        with pytest.raises(openai.BadRequestError, match="tokens"):
+            client.chat.completions.create(model="bare", messages=LONG, stream=stream)
+
+
+def test_embeddings_are_the_embedders_in_both_encodings(served: Served, client: OpenAI) -> None:
+    texts = ["山长什么时候上任？", "When does the library open?"]
+    given = client.embeddings.create(model="text-embedding-3-small", input=texts)
+    own = served.house.embedder("multilingual-e5-small").embed(texts, "query")
+    assert np.allclose([row.embedding for row in given.data], own, atol=1e-6)
+    plain = client.embeddings.create(model="multilingual-e5-small", input=texts, encoding_format="float")
+    assert np.allclose([row.embedding for row in plain.data], own, atol=1e-6)
+    raw = client.embeddings.with_raw_response.create(model="text-embedding-3-small", input=texts[0])
+    packed = json.loads(raw.text)["data"][0]["embedding"]
+    assert np.allclose(np.frombuffer(base64.b64decode(packed), "<f4"), own[0], atol=1e-6)
+    assert given.usage.prompt_tokens > 4
+    with pytest.raises(openai.BadRequestError):
+        client.embeddings.create(model="text-embedding-3-small", input="a", dimensions=7)
+    with pytest.raises(openai.NotFoundError):
+        client.embeddings.create(model="no-embedder", input="a")
+
+
+def test_images_are_refused_as_not_supported(client: OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.images.generate(prompt="a gate 山门", model="dall-e-3")
+    assert refused.value.code == "unsupported_operation"
+
+
+def test_files_come_back_as_they_were(client: OpenAI, tmp_path: Path) -> None:
+    content = rows(3)
+    made = client.files.create(file=("训练 a.jsonl", content), purpose="fine-tune")
+    assert (made.bytes, made.filename, made.purpose) == (len(content), "训练 a.jsonl", "fine-tune")
+    assert client.files.retrieve(made.id).id == made.id
+    assert client.files.content(made.id).read() == content
+    others = [client.files.create(file=(f"{n}.jsonl", content), purpose="fine-tune").id for n in range(3)]
+    assert [file.id for file in client.files.list(limit=2)][:4] == [*reversed(others), made.id], "pages join up"
+    assert client.files.delete(made.id).deleted
+    with pytest.raises(openai.NotFoundError):
+        client.files.retrieve(made.id)
+    with pytest.raises(openai.BadRequestError):
+        client.files.create(file=("a.csv", b"a,b"), purpose="fine-tune")
+
+
+def rows(count: int, start: int = 0) -> bytes:
+    """Chats as OpenAI's format has them."""
+    chats = [
+        {
+            "messages": [
+                {"role": "system", "content": "You know the shelves."},
+                {"role": "user", "content": f"Where is book {n} 书?"},
+                {"role": "assistant", "content": f"On shelf {n * 7 % 50}。"},
+            ]
+        }
+        for n in range(start, start + count)
+    ]
+    return "".join(json.dumps(chat, ensure_ascii=False) + "\n" for chat in chats).encode()
+
+
+def ended(client: OpenAI, job: str) -> Any:
+    for _ in range(1200):
+        found = client.fine_tuning.jobs.retrieve(job)
+        if found.status in ("succeeded", "failed", "cancelled"):
+            return found
+        time.sleep(0.1)
+    raise AssertionError(found)
+
+
+def test_the_cookbooks_flow_from_upload_to_an_answer(served: Served, client: OpenAI) -> None:
+    """As in OpenAI's notebook "How to fine-tune chat models": upload twice, create, follow, ask the tuned model."""
+    training = client.files.create(file=("train.jsonl", rows(48)), purpose="fine-tune")
+    validation = client.files.create(file=("valid.jsonl", rows(8, 100)), purpose="fine-tune")
+    job = client.fine_tuning.jobs.create(
+        training_file=training.id, validation_file=validation.id, model="gpt-3.5-turbo", suffix="recipe-ner", seed=1
+    )
+    assert job.status == "validating_files"
+    assert job.trained_tokens is None
+    assert job.hyperparameters.n_epochs == "auto"
+    done = ended(client, job.id)
+    assert done.status == "succeeded", served.house.queue.log(job.id).read_text()
+    assert done.trained_tokens > 1000
+    assert done.fine_tuned_model.startswith("ft:gpt-3.5-turbo:school:recipe-ner:")
+    events = list(client.fine_tuning.jobs.list_events(job.id, limit=10))
+    said = [event.message for event in reversed(events)]
+    assert said[0] == f"Created fine-tuning job: {job.id}"
+    assert said[-2:] == [f"New fine-tuned model created: {done.fine_tuned_model}", "The job has successfully completed"]
+    steps = [event for event in events if event.type == "metrics"]
+    assert [event.data["step"] for event in reversed(steps)] == list(range(1, 37)), "6 epochs of 48 chats, 8 at a time"
+    assert said[3].startswith("Step 1/36: training loss=")
+    assert any("validation loss=" in one for one in said)
+    (checkpoint,) = client.fine_tuning.jobs.checkpoints.list(job.id)
+    assert checkpoint.fine_tuned_model_checkpoint == done.fine_tuned_model
+    table = client.files.content(done.result_files[0]).read().decode().splitlines()
+    assert table[0] == "step,train_loss,valid_loss,learning_rate"
+    assert len(table) == 37
+    answer = client.chat.completions.create(
+        model=done.fine_tuned_model, messages=[{"role": "user", "content": "Where is book 3 书?"}], temperature=0
+    )
+    run = served.house.state.row("select run from models where id = ?", (done.fine_tuned_model,))
+    assert run is not None
+    with served.house.opened("school") as school:
+        own = open_assistant(school, run["run"]).answer([[Message("user", "Where is book 3 书?")]])[0]
+        assert school.material.counts()["examples"] == 48, "the workspace's own examples are untouched"
+    assert answer.choices[0].message.content == own.text
+    assert done.fine_tuned_model in [model.id for model in client.models.list()]
+    again = client.fine_tuning.jobs.create(
+        training_file=training.id, model=done.fine_tuned_model, hyperparameters={"n_epochs": 1, "batch_size": 16}
+    )
+    assert ended(client, again.id).status == "succeeded", "a tuned model can be tuned further"
+    assert client.models.delete(done.fine_tuned_model).deleted
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve(done.fine_tuned_model)
+
+
+def test_a_wrong_row_fails_the_job_and_names_its_line(client: OpenAI) -> None:
+    bad = rows(2) + b'{"messages": [{"role": "user", "content": "no answer"}]}\n'
+    file = client.files.create(file=("bad.jsonl", bad), purpose="fine-tune")
+    job = ended(client, client.fine_tuning.jobs.create(training_file=file.id, model="gpt-4o-mini").id)
+    assert job.status == "failed"
+    assert "the answer to learn is missing" in job.error.message
+
+
+def test_tuning_refuses_what_it_cannot_do(client: OpenAI) -> None:
+    file = client.files.create(file=("a.jsonl", rows(2)), purpose="fine-tune")
+    create: Any = client.fine_tuning.jobs.create
+    for wrong in (
+        {"method": {"type": "dpo"}},
+        {"training_file": "file-none"},
+        {"hyperparameters": {"n_epochs": 0}},
+        {"integrations": [{"type": "wandb", "wandb": {"project": "x"}}]},
+        {"suffix": "x" * 65},
+        {"metadata": {"route": "retrieve"}},
+    ):
+        with pytest.raises(openai.BadRequestError):
+            create(**{"training_file": file.id, "model": "gpt-3.5-turbo", **wrong})
+    with pytest.raises(openai.NotFoundError):
+        create(training_file=file.id, model="nobody")
+    with pytest.raises(openai.NotFoundError):
+        client.fine_tuning.jobs.retrieve("ftjob-none")
+
+
+def test_a_job_is_paused_resumed_and_cancelled(client: OpenAI) -> None:
+    file = client.files.create(file=("long.jsonl", rows(400)), purpose="fine-tune")
+    job = client.fine_tuning.jobs.create(
+        training_file=file.id, model="gpt-3.5-turbo", hyperparameters={"n_epochs": 200}, metadata={"why": "a pause"}
+    )
+    assert [one.id for one in client.fine_tuning.jobs.list(metadata={"why": "a pause"})] == [job.id]
+    client.fine_tuning.jobs.pause(job.id)
+    for _ in range(600):
+        if (status := str(client.fine_tuning.jobs.retrieve(job.id).status)) == "paused":
+            break
+        time.sleep(0.1)
+    assert status == "paused"
+    assert client.fine_tuning.jobs.resume(job.id).status in ("queued", "validating_files")
+    client.fine_tuning.jobs.cancel(job.id)
+    assert ended(client, job.id).status == "cancelled"
+    with pytest.raises(openai.ConflictError):
+        client.fine_tuning.jobs.cancel(job.id)

@@ -1,0 +1,88 @@
+"""The page as it is built: its words in both languages, nothing from elsewhere, and equal to its source."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shuyuan.base.shelf import HOUSE
+
+WEB = HOUSE / "web"
+SOURCES = sorted((WEB / "src").rglob("*.vue")) + sorted((WEB / "src").rglob("*.ts"))
+LOCALES = WEB / "src/locales"
+WORDS = {language: json.loads((LOCALES / f"{language}.json").read_text("utf-8")) for language in ("en", "zh")}
+
+
+def keys(words: dict, path: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in words.items():
+        if isinstance(value, dict):
+            yield from keys(value, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", value
+
+
+def test_both_languages_say_the_same() -> None:
+    english, chinese = dict(keys(WORDS["en"])), dict(keys(WORDS["zh"]))
+    assert english.keys() == chinese.keys()
+    for key, text in english.items():
+        holes = re.findall(r"\{\w+\}", text)
+        assert sorted(holes) == sorted(re.findall(r"\{\w+\}", chinese[key])), key
+    same = [key for key, text in english.items() if text and text == chinese[key]]
+    assert same == ["models.to_fetch"], "words that were left untranslated"
+
+
+def test_every_word_that_is_used_is_there() -> None:
+    known = dict(keys(WORDS["en"]))
+    used = {key for source in SOURCES for key in re.findall(r"\bt\('([\w.]+)'", source.read_text("utf-8"))}
+    assert len(used) > 80
+    assert sorted(used - known.keys()) == []
+    prefixes = {p for source in SOURCES for p in re.findall(r"\bte?\(`([\w.]+)\$\{", source.read_text("utf-8"))}
+    unused = {key for key in known.keys() - used if not key.startswith(tuple(prefixes))}
+    assert sorted(unused) == []
+
+
+def test_every_route_has_its_words() -> None:
+    from shuyuan.base.shelf import choices
+
+    assert WORDS["en"]["routes"].keys() == choices("teach").keys()
+
+
+def test_the_page_asks_nothing_of_anybody_else() -> None:
+    files = [path for path in (WEB / "dist").rglob("*") if path.is_file()]
+    assert any(path.name == "index.html" for path in files)
+    for path in files:
+        found = re.findall(r"(?:https?:)?//[\w-]+(?:\.[\w-]+)+", path.read_text("utf-8"))
+        # names of XML vocabularies, and addresses in messages for developers; nothing is fetched from them
+        foreign = {address.rpartition("/")[2] for address in found}
+        assert foreign <= {"www.w3.org", "vuejs.org", "vue-i18n.intlify.dev", "router.vuejs.org", "github.com"}, path
+    page = (WEB / "dist/index.html").read_text("utf-8")
+    assert re.findall(r'(?:src|href)="(?!/)', page) == []
+    assert "style=" not in page
+    assert not re.search(r"<script(?![^>]*\bsrc=)", page), "an inline script"
+
+
+def test_the_lock_file_names_no_address() -> None:
+    assert "resolved" not in (WEB / "package-lock.json").read_text("utf-8")
+
+
+@pytest.mark.skipif(shutil.which("npm") is None, reason="without Node the page cannot be built anew")
+def test_the_built_page_is_what_its_source_gives(tmp_path: Path) -> None:
+    for name in ("index.html", "package.json", "package-lock.json", ".npmrc", "tsconfig.json", "vite.config.ts"):
+        shutil.copy(WEB / name, tmp_path)
+    for name in ("src", "public"):
+        shutil.copytree(WEB / name, tmp_path / name)
+    subprocess.run(["npm", "ci", "--ignore-scripts"], cwd=tmp_path, check=True, capture_output=True, timeout=600)
+    for script in ("check", "build"):
+        subprocess.run(["npm", "run", script], cwd=tmp_path, check=True, capture_output=True, timeout=600)
+    fresh, kept = (
+        {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+        for root in (tmp_path / "dist", WEB / "dist")
+    )
+    assert fresh.keys() == kept.keys(), "build it: npm run build"
+    assert [name for name in fresh if fresh[name] != kept[name]] == []

@@ -1,0 +1,123 @@
+"""The page in a real browser: a first start to a cited answer, a teaching watched through a refresh, looks and access.
+
+Needs Chromium from the system (`apt install chromium fonts-noto-cjk`); without one these tests are skipped.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+from serving import Served, serving, tiny_school
+
+from shuyuan.serve.app import PAGE
+
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
+)
+TABS = ("ask", "library", "teach", "exam", "models", "prompts", "settings")
+
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium here")
+sync_api = pytest.importorskip("playwright.sync_api")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[sync_api.Browser]:
+    with sync_api.sync_playwright() as play:
+        opened = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@contextmanager
+def visiting(browser: sync_api.Browser, served: Served, **how) -> Iterator[sync_api.Page]:
+    """A page whose console stays silent and which speaks to nobody but its server."""
+    context = browser.new_context(**{"locale": "en-GB", "viewport": {"width": 1280, "height": 860}, **how})
+    context.set_default_timeout(180_000)
+    page, troubles = context.new_page(), []
+    page.on("console", lambda said: troubles.append(said.text) if said.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.on("request", lambda sent: None if sent.url.startswith((served.url, "data:")) else troubles.append(sent.url))
+    page.on("dialog", lambda shown: (troubles.append(shown.message), shown.dismiss()))
+    yield page
+    context.close()
+    assert troubles == []
+
+
+def test_a_first_start_ends_with_a_cited_answer(browser: sync_api.Browser, tmp_path: Path) -> None:
+    (tmp_path / "house").mkdir()
+    with serving(tmp_path / "house", page=PAGE) as served, visiting(browser, served) as page:
+        page.goto(served.url)
+        page.get_by_label("Its name").fill("school")
+        page.get_by_role("button", name="Make it").click()
+        page.locator("input[type=file]").first.set_input_files(str(REPOSITORY / "docs" / "teach.md"))
+        page.get_by_label("Your question").fill("What rank does the LoRA adapter have?")
+        page.keyboard.press("Enter")
+        page.locator("button.cite").first.click()
+        place = page.get_by_role("complementary", name="The cited place")
+        place.locator("mark").wait_for()
+        assert "16" in place.locator("mark").inner_text()
+        assert "16" in page.locator(".reply .markdown").inner_text()
+        page.reload()
+        page.locator(".reply .markdown").wait_for()
+        assert "16" in page.locator(".reply .markdown").inner_text(), "a refresh loses the conversation"
+
+
+def test_a_teaching_is_watched_through_a_refresh(browser: sync_api.Browser, tmp_path: Path) -> None:
+    tiny_school(tmp_path)
+    with serving(tmp_path / "house", page=PAGE) as served, visiting(browser, served) as page:
+        page.goto(f"{served.url}/#/teach")
+        page.get_by_text("lora", exact=True).first.click()
+        page.get_by_text("Settings (0 changed)").click()
+        page.get_by_label("epochs").fill("200")
+        assert page.locator(".command code").inner_text() == "shuyuan teach lora --epochs 200"
+        page.get_by_role("button", name="Teach", exact=True).click()
+        page.locator(".watched svg path").first.wait_for()
+        page.reload()
+        page.locator(".watched svg path").first.wait_for()
+        page.locator(".watched").get_by_role("button", name="Pause").click()
+        page.locator(".watched .tag", has_text="paused").wait_for()
+        page.locator(".watched").get_by_role("button", name="Go on").click()
+        page.locator(".watched .tag", has_text=re.compile("running|waiting")).wait_for()
+        page.locator(".watched").get_by_role("button", name="Cancel").click()
+        page.locator(".watched .tag", has_text="cancelled").wait_for()
+
+
+def test_answers_stand_side_by_side_and_hostile_text_stays_text(browser: sync_api.Browser, tmp_path: Path) -> None:
+    tiny_school(tmp_path)
+    with serving(tmp_path / "house", page=PAGE) as served, visiting(browser, served) as page:
+        page.goto(served.url)
+        page.locator(".chip", has_text="bare").click()
+        hostile = "<img src=http://203.0.113.9/x onerror=alert(1)> ![x](http://203.0.113.9/y) <script>alert(2)</script> 书院 🎓"
+        page.get_by_label("Your question").fill(hostile)
+        page.get_by_role("button", name="Ask", exact=True).click()
+        page.locator(".reply .foot").nth(1).wait_for()
+        assert page.locator(".reply").count() == 2
+        assert page.locator(".turn h2").inner_text() == hostile
+        assert page.locator(".turn img").count() == 0
+
+
+@pytest.mark.parametrize(("locale", "scheme", "width"), [("en-GB", "light", 1280), ("zh-CN", "dark", 360)])
+def test_every_room_can_be_read_and_used(
+    browser: sync_api.Browser, tmp_path: Path, locale: str, scheme: str, width: int
+) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    tiny_school(tmp_path)
+    look = {"locale": locale, "color_scheme": scheme, "viewport": {"width": width, "height": 800}, "bypass_csp": True}
+    with serving(tmp_path / "house", page=PAGE) as served, visiting(browser, served, **look) as page:
+        for tab in TABS:
+            page.goto(f"{served.url}/#/{tab}")
+            page.locator("h1").first.wait_for(state="attached")
+            page.wait_for_load_state("networkidle")
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{tab} is wider than the screen"
+            assert page.evaluate("document.documentElement.lang") == ("zh-Hans" if locale == "zh-CN" else "en")
+            assert page.evaluate("document.documentElement.dataset.theme") == scheme
+            found = Axe().run(page).response["violations"]
+            grave = [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")]
+            assert grave == [], tab
