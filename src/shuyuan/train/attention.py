@@ -7,6 +7,7 @@ transformers under the name `packed`; the row's layout travels as a keyword argu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,30 +18,60 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 NAME = "packed"
 LONGEST = 1024  # tokens of a sequence up to which all its scores are kept: T² × heads × 2 bytes a layer
+_ALIKE = 0.75  # of the longest: sequences at least so long share its products
+
+
+@dataclass(frozen=True)
+class Run:
+    """Neighbours of like length, computed as one: S sequences, `longest` L, from token `start` to `stop` of the row.
+
+    `gather` is each token's place among the S · L when all are padded to the longest; None: nothing is padded.
+    """
+
+    start: int
+    stop: int
+    sequences: int
+    longest: int
+    gather: Tensor | None
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the sequences of a packed row lie. S sequences, L longest, T tokens, D width of a head.
+    """Where the sequences of a packed row lie. L longest, T tokens, D width of a head.
 
-    `positions_1T` is each token's place in its own sequence, `gather_T` its place among the S · L when every sequence
-    is padded to the longest; `bias_LL` is added to the scores: −∞ above the diagonal.
+    `positions_1T` is each token's place in its own sequence; `bias_LL` is added to the scores: −∞ above the diagonal.
     """
 
     lengths: tuple[int, ...]
+    runs: tuple[Run, ...]
     positions_1T: Tensor
-    gather_T: Tensor
     bias_LL: Tensor
 
 
-def layout_of(lengths: list[int], device: torch.device, dtype: torch.dtype) -> Layout:
+def layout_of(lengths: Sequence[int], device: torch.device, dtype: torch.dtype) -> Layout:
     """The layout of a row that holds sequences of these lengths, in order."""
     longest = max(lengths)
-    real_SL = torch.arange(longest)[None] < torch.tensor(lengths)[:, None]
-    positions_T = torch.arange(longest).expand(len(lengths), -1)[real_SL]
     bias_LL = torch.full((longest if longest <= LONGEST else 0,) * 2, float("-inf"), dtype=dtype).triu(1)
-    gather_T = real_SL.flatten().nonzero().squeeze(1)
-    return Layout(tuple(lengths), positions_T[None].to(device), gather_T.to(device), bias_LL.to(device))
+    positions_T = torch.cat([torch.arange(length) for length in lengths])
+    return Layout(tuple(lengths), _runs(lengths, device), positions_T[None].to(device), bias_LL.to(device))
+
+
+def _runs(lengths: Sequence[int], device: torch.device) -> tuple[Run, ...]:
+    """Packed rows come longest first, so that each run's first sequence is its longest."""
+    groups: list[list[int]] = []
+    for length in lengths:
+        if groups and _ALIKE * groups[-1][0] <= length <= groups[-1][0]:
+            groups[-1].append(length)
+        else:
+            groups.append([length])
+    runs, start = [], 0
+    for group in groups:
+        stop, longest = start + sum(group), group[0]
+        real_SL = torch.arange(longest) < torch.tensor(group)[:, None]
+        gather = None if real_SL.all() else real_SL.flatten().nonzero().squeeze(1).to(device)
+        runs.append(Run(start, stop, len(group), longest, gather))
+        start = stop
+    return tuple(runs)
 
 
 def packed_attention(
@@ -54,73 +85,81 @@ def packed_attention(
     scaling: float | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention inside each sequence. `query` [1, H, T, D], `key` and `value` [1, G, T, D] with H % G == 0."""
+    """As transformers calls it: `query` [1, H, T, D], `key` and `value` [1, G, T, D] → [1, T, H, D]."""
     scale = query.shape[3] ** -0.5 if scaling is None else scaling
-    if query.device.type == "cpu" and max(layout.lengths) <= LONGEST:
-        mixed: Tensor = _Short.apply(query, key, value, layout, scale)  # type: ignore[no-untyped-call]
-        return mixed, None
-    parts = zip(*(torch.split(x, list(layout.lengths), dim=2) for x in (query, key, value)), strict=True)
+    query_THD, key_TGD, value_TGD = (x[0].transpose(0, 1) for x in (query, key, value))
+    return attended(query_THD, key_TGD, value_TGD, layout, scale)[None], None
+
+
+def attended(query_THD: Tensor, key_TGD: Tensor, value_TGD: Tensor, layout: Layout, scale: float) -> Tensor:
+    """Causal attention inside each sequence, [T, H, D]; H query heads share G key heads, H % G == 0."""
+    if query_THD.device.type == "cpu" and max(layout.lengths) <= LONGEST:
+        mixed: Tensor = _Short.apply(query_THD, key_TGD, value_TGD, layout, scale)  # type: ignore[no-untyped-call]
+        return mixed
+    heads_first = (x.transpose(0, 1)[None] for x in (query_THD, key_TGD, value_TGD))
+    parts = zip(*(torch.split(x, list(layout.lengths), dim=2) for x in heads_first), strict=True)
     outs = [
         functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=True)
         for q, k, v in parts
     ]
-    return torch.cat(outs, dim=2).transpose(1, 2), None
+    return torch.cat(outs, dim=2)[0].transpose(0, 1)
 
 
 class _Short(torch.autograd.Function):
-    """All scores of all sequences in one product, padded to the longest; R query heads share their key head's product.
+    """All scores of a run in one product; R query heads are rows of their key head's product.
 
-    The sequences' tokens are spread out and gathered again by index alone, both ways: nothing flows through padding,
-    for a padded key stands behind every real query and a padded query has no gradient.
+    A run's tokens are spread out and gathered again, both ways: nothing flows through padding, for a padded key stands
+    behind every real query and a padded query has no gradient. Scores are scaled by way of the queries.
     """
 
     @staticmethod
     def forward(  # noqa: PLR0917 (autograd passes by position)
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float
+        ctx: Any, query_THD: Tensor, key_TGD: Tensor, value_TGD: Tensor, layout: Layout, scale: float
     ) -> Tensor:
-        kept = tuple(_spread(x, layout) for x in (query, key, value))
-        query_SHLD, key_SGLD, value_SGLD = kept
-        scores = _rows(query_SHLD, key_SGLD) @ key_SGLD.flatten(0, 1).transpose(1, 2)  # [S·G, R·L, L]
-        longest = scores.shape[2]
-        scores.view(-1, longest, longest).mul_(scale).add_(layout.bias_LL)
-        shares = torch.softmax(scores, dim=-1)
-        mixed = shares @ value_SGLD.flatten(0, 1)
-        ctx.save_for_backward(*kept, shares)
-        ctx.layout, ctx.scale = layout, scale
-        return _gather(mixed.view_as(query_SHLD), layout).transpose(1, 2)
+        out_THD = query_THD.new_empty(query_THD.shape)
+        groups, kept = key_TGD.shape[1], []
+        for run in layout.runs:
+            query, key, value = (_spread(x, run, groups) for x in (query_THD * scale, key_TGD, value_TGD))
+            scores = query @ key.transpose(1, 2)  # [S·G, R·L, L]
+            scores.view(-1, run.longest, run.longest).add_(layout.bias_LL[: run.longest, : run.longest])
+            shares = torch.softmax(scores, dim=-1)
+            _gather(shares @ value, run, out_THD)
+            kept += [query, key, value, shares]
+        ctx.save_for_backward(*kept)
+        ctx.layout, ctx.scale, ctx.groups = layout, scale, groups
+        return out_THD
 
     @staticmethod
-    def backward(ctx: Any, grad_1THD: Tensor) -> tuple[Tensor | None, ...]:
-        query_SHLD, key_SGLD, value_SGLD, shares = ctx.saved_tensors
-        grad = _rows(_spread(grad_1THD.transpose(1, 2), ctx.layout), key_SGLD)
-        query, key, value = _rows(query_SHLD, key_SGLD), key_SGLD.flatten(0, 1), value_SGLD.flatten(0, 1)
-        grad_value = shares.transpose(1, 2) @ grad
-        grad_shares = grad @ value.transpose(1, 2)
-        grad_scores = torch._softmax_backward_data(grad_shares, shares, -1, shares.dtype).mul_(ctx.scale)
-        grads = (grad_scores @ key, grad_scores.transpose(1, 2) @ query, grad_value)
-        like = (query_SHLD, key_SGLD, value_SGLD)
-        back = (_gather(g.view_as(x), ctx.layout) for g, x in zip(grads, like, strict=True))
-        return (*back, None, None)
+    def backward(ctx: Any, grad_THD: Tensor) -> tuple[Tensor | None, ...]:
+        grad_query = grad_THD.new_empty(grad_THD.shape)
+        grad_key, grad_value = (grad_THD.new_empty(len(grad_THD), ctx.groups, grad_THD.shape[2]) for _ in range(2))
+        for number, run in enumerate(ctx.layout.runs):
+            query, key, value, shares = ctx.saved_tensors[4 * number : 4 * number + 4]
+            grad = _spread(grad_THD, run, ctx.groups)
+            _gather(shares.transpose(1, 2) @ grad, run, grad_value)
+            grad_scores = torch._softmax_backward_data(grad @ value.transpose(1, 2), shares, -1, shares.dtype)
+            _gather(grad_scores @ key, run, grad_query)
+            _gather(grad_scores.transpose(1, 2) @ query, run, grad_key)
+        return grad_query.mul_(ctx.scale), grad_key, grad_value, None, None
 
 
-def _rows(query_SHLD: Tensor, key_SGLD: Tensor) -> Tensor:
-    """The queries of a key head's group as the rows of one matrix: [S·G, R·L, D]."""
-    sequences, groups, _, width = key_SGLD.shape
-    return query_SHLD.view(sequences * groups, -1, width)
+def _spread(x_THD: Tensor, run: Run, groups: int) -> Tensor:
+    """A run's tokens as one matrix for each sequence and key head, [S·G, R·L, D]; padding is zero."""
+    x = x_THD[run.start : run.stop]
+    if run.gather is not None:
+        x = x.new_zeros(run.sequences * run.longest, *x.shape[1:]).index_copy_(0, run.gather, x)
+    x = x.view(run.sequences, run.longest, *x.shape[1:])
+    return x.transpose(1, 2).reshape(run.sequences * groups, -1, x.shape[3])
 
 
-def _spread(x_1HTD: Tensor, layout: Layout) -> Tensor:
-    """[1, H, T, D] → [S, H, L, D], contiguous; shorter sequences are filled with zeros."""
-    _, heads, _, width = x_1HTD.shape
-    sequences, longest = len(layout.lengths), max(layout.lengths)
-    flat = x_1HTD.new_zeros(sequences * longest, heads, width)
-    flat[layout.gather_T] = x_1HTD[0].transpose(0, 1)
-    return flat.view(sequences, longest, heads, width).transpose(1, 2).contiguous()
-
-
-def _gather(x_SHLD: Tensor, layout: Layout) -> Tensor:
-    """[S, H, L, D] → [1, H, T, D], the inverse of `_spread`."""
-    return x_SHLD.transpose(1, 2).flatten(0, 1)[layout.gather_T].transpose(0, 1)[None]
+def _gather(x: Tensor, run: Run, into_THD: Tensor) -> None:
+    """The inverse of `_spread`: [S·G, R·L, D] to the run's tokens of a row."""
+    heads, width = into_THD.shape[1:]
+    x = x.view(run.sequences, heads, run.longest, width).transpose(1, 2)
+    if run.gather is None:
+        into_THD[run.start : run.stop].view(x.shape).copy_(x)
+    else:
+        torch.index_select(x.reshape(-1, heads, width), 0, run.gather, out=into_THD[run.start : run.stop])
 
 
 ALL_ATTENTION_FUNCTIONS.register(NAME, packed_attention)

@@ -11,6 +11,7 @@ from torch import Tensor
 from shuyuan.base.settings import Settings
 from shuyuan.prepare.pack import Row
 from shuyuan.train.attention import layout_of
+from shuyuan.train.forward import hidden_states
 from shuyuan.train.head import head_loss
 
 
@@ -28,11 +29,9 @@ class Supervised(Settings):
         targets_T = _targets(row).to(weight.device)
         at_N = (targets_T >= 0).nonzero().squeeze(1)
 
-        hidden_1TD = net.base_model(  # type: ignore[operator]
-            input_ids=ids_T[None], position_ids=layout.positions_1T, use_cache=False, layout=layout
-        ).last_hidden_state
+        hidden_TD = hidden_states(net, ids_T, layout)
         head = net.get_output_embeddings()  # type: ignore[operator]
-        return head_loss(hidden_1TD[0, at_N], head, targets_T[at_N], self.chunk)
+        return head_loss(hidden_TD[at_N], head, targets_T[at_N], self.chunk)
 
 
 def _targets(row: Row) -> Tensor:
