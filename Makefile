@@ -51,7 +51,7 @@ clean:
 
 .venv/ready: .venv/torch constraints.txt pyproject.toml
 	@echo "installing Shuyuan and what it stands on (about 600 MB): docs/dependencies.md says why each is here" >&2
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[serve]"
 	@touch $@
 
 .venv/ready-dev: .venv/ready

@@ -15,8 +15,8 @@ import torch
 ARCHITECTURES = {"llama": gguf.MODEL_ARCH.LLAMA, "qwen2": gguf.MODEL_ARCH.QWEN2}
 
 
-def write_gguf(net: torch.nn.Module, tokenizer: Any, file: Path) -> Path:
-    """Write a Llama or Qwen2 model whose weights are bfloat16: matrices as they are, vectors in float32."""
+def write_gguf(net: torch.nn.Module, tokenizer: Any, file: Path, matrices: str = "BF16") -> Path:
+    """Write a Llama or Qwen2 model: matrices in the number format of its weights, vectors in float32."""
     config = net.config
     writer = gguf.GGUFWriter(file, config.model_type)
     _write_shape(writer, config)
@@ -29,7 +29,7 @@ def write_gguf(net: torch.nn.Module, tokenizer: Any, file: Path) -> Path:
         stem, _, end = name.rpartition(".")
         weight = _turned(weight, stem, config)
         array = weight.float().numpy()
-        stored = gguf.GGMLQuantizationType["BF16" if weight.ndim > 1 else "F32"]
+        stored = gguf.GGMLQuantizationType[matrices if weight.ndim > 1 else "F32"]
         writer.add_tensor(f"{names.get_name(stem)}.{end}", gguf.quants.quantize(array, stored), raw_dtype=stored)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

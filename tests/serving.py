@@ -97,15 +97,21 @@ def tiny_school(at: Path, name: str = "school") -> Workspace:
     add(workspace, [at / "手册"], questions=[at / "quiz.jsonl"])
     teach(workspace, "prompt")
     workspace.material.close()
-    return workspace
+    return Workspace.open(workspace.folder)
 
 
 @contextmanager
 def serving(
-    root: Path, bounds: Bounds | None = None, hosts: tuple[str, ...] = (), page: Path | None = None
+    root: Path,
+    bounds: Bounds | None = None,
+    hosts: tuple[str, ...] = (),
+    page: Path | None = None,
+    jobs_run: bool = True,
 ) -> Iterator[Served]:
-    """A server over a folder, as `shuyuan serve` starts it."""
+    """A server over a folder, as `shuyuan serve` starts it; without `jobs_run`, jobs are accepted and wait."""
     house = House(root, bounds, hosts=hosts)
+    if not jobs_run:
+        house.queue.start = lambda: None  # type: ignore[method-assign]
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     listening.listen(256)

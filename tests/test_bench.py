@@ -57,6 +57,14 @@ def test_generation(tmp_path: Path) -> None:
     assert "| 16 | shuyuan |" in said
 
 
+def test_load(tmp_path: Path) -> None:
+    said = run("load.py", "--clients", "2", "--seconds", "1", "--print", "--model", str(tiny_folder(tmp_path / "tiny")))
+    row = next(line for line in said.splitlines() if line.startswith("| shuyuan |"))
+    answers, others, broke_off = (cell.strip() for cell in row.split("|")[2:5])
+    assert int(answers) >= 2
+    assert (others, broke_off) == ("none", "0")
+
+
 def test_gpu_runs_unchanged_on_a_processor() -> None:
     said = run("gpu.py", "--toy", "--ways", "lora", "full")
     assert "| lora | shuyuan |" in said

@@ -31,7 +31,7 @@ from shuyuan.examine.exam import candidate, hold
 from shuyuan.examine.forgetting import Forgetting
 from shuyuan.examine.knowledge import Knowledge
 from shuyuan.examine.page import disagreements
-from shuyuan.examine.papers import DEFAULT, Paper, pick
+from shuyuan.examine.papers import USUAL, Paper, pick
 from shuyuan.examine.relevance import relevant_passages
 from shuyuan.examine.report import html, markdown
 from shuyuan.examine.results import BITS, MAIN, Exam, read_exam
@@ -289,7 +289,7 @@ def test_the_general_material_is_sound() -> None:
 
 
 def test_every_paper_is_on_the_shelf_and_has_metrics() -> None:
-    assert set(DEFAULT) == {"knowledge", "unanswerable", "forgetting"} < set(choices("examine"))
+    assert set(USUAL) == {"knowledge", "unanswerable", "forgetting"} < set(choices("examine"))
     for name in choices("examine"):
         paper = choose("examine", name)()
         assert paper.metrics() or type(paper).figures is not Paper.figures

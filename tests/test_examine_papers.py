@@ -17,10 +17,11 @@ from shuyuan.base.shelf import choices
 from shuyuan.base.workspace import Choices, Workspace
 from shuyuan.cli.main import main
 from shuyuan.examine.calibration import Calibration
-from shuyuan.examine.exam import DEFAULT, chosen_papers, hold
+from shuyuan.examine.exam import chosen_papers, hold
 from shuyuan.examine.fairness import Fairness, insulting
 from shuyuan.examine.forgetting import DATA, Forgetting, general_items
 from shuyuan.examine.format import CHECKS, Format, follows
+from shuyuan.examine.papers import USUAL
 from shuyuan.examine.perturb import CHANGES, changed
 from shuyuan.examine.pilot import Pilot, Share, outcome, pilot, predictions, read_pilot
 from shuyuan.examine.results import MAIN, Exam
@@ -96,10 +97,10 @@ def knows(text: str) -> str:
 
 def test_every_paper_can_be_sat_together_and_again(school: Workspace) -> None:
     first = Says("bare", knows)
-    found = held(school, [*DEFAULT, *EXTRA], first)
+    found = held(school, [*USUAL, *EXTRA], first)
     (sheet,) = found.sheets
     papers = {name.partition("/")[0] for name in sheet.scores}
-    assert papers == {*DEFAULT, *EXTRA} - {"held-out"}  # nothing is held out here
+    assert papers == {*USUAL, *EXTRA} - {"held-out"}  # nothing is held out here
     assert all(score.signature and score.n for score in sheet.scores.values())
     for name, score in sheet.scores.items():
         if score.low is not None and score.high is not None:
@@ -107,7 +108,7 @@ def test_every_paper_can_be_sat_together_and_again(school: Workspace) -> None:
             assert score.value - 1e-9 <= score.high, name
     assert len(first.asked) == len(set(first.asked)), "a question of two papers is asked once"
     again = Says("bare", knows)
-    assert held(school, [*DEFAULT, *EXTRA], again).sheets == found.sheets
+    assert held(school, [*USUAL, *EXTRA], again).sheets == found.sheets
     assert again.asked == []
     kept = read_json(found.folder / "paper.json")
     assert set(kept["pools"]) == {"own", "held-out", "robustness", "fairness", "format", "calibration"}
@@ -115,10 +116,10 @@ def test_every_paper_can_be_sat_together_and_again(school: Workspace) -> None:
 
 def test_an_exam_without_further_papers_is_as_it_was(school: Workspace) -> None:
     one = Says("bare", knows)
-    found = held(school, DEFAULT, one)
-    assert read_json(found.folder / "paper.json")["pools"] == {}
+    found = held(school, USUAL, one)
+    assert not read_json(found.folder / "paper.json")["pools"]
     assert len(one.asked) == 15 + 8  # 14 answerable, 1 not, 8 general; those with choices are not among them
-    assert list(found.settings["papers"]) == list(DEFAULT)
+    assert list(found.settings["papers"]) == list(USUAL)
 
 
 def test_knowledge_is_always_among_them_and_an_unknown_paper_is_named(school: Workspace) -> None:
@@ -367,9 +368,7 @@ def test_a_pilot_with_a_real_model_is_kept_and_judged_later(school: Workspace, t
 
 
 def test_what_came_of_a_prediction(school: Workspace) -> None:
-    exam = held(
-        school, DEFAULT, Says("bare", lambda text: "?"), Says("retrieve", knows), Says("lora", lambda text: "?")
-    )
+    exam = held(school, USUAL, Says("bare", lambda text: "?"), Says("retrieve", knows), Says("lora", lambda text: "?"))
     taught = {"retrieve": ("retrieve",), "lora": ("lora",)}
     sheets = tuple(replace(s, cost=replace(s.cost, routes=taught.get(s.name, ()))) for s in exam.sheets)
     exam = replace(exam, sheets=sheets)

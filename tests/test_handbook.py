@@ -14,7 +14,7 @@ from shuyuan.base import files, material, progress, settings, workspace
 from shuyuan.base.errors import Fixable
 from shuyuan.base.shelf import choices, choose
 from shuyuan.examine import statistics
-from shuyuan.examine.exam import DEFAULT
+from shuyuan.examine.papers import USUAL
 from shuyuan.load.catalogue import entries
 from shuyuan.measure.text import contains, tokens
 from shuyuan.prepare import chunk, leak
@@ -28,7 +28,10 @@ FILE = ROOT / "examples" / "handbook" / "questions.jsonl"
 ROWS: list[dict[str, Any]] = [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
 ANSWERABLE = [row for row in ROWS if row["answer"] is not None]
 UNANSWERABLE = [row for row in ROWS if row["answer"] is None]
-NOT_ASKED = {"commands.md", "dependencies.md"}  # drawn from the program
+NOT_ASKED = {
+    "commands.md",
+    "dependencies.md",
+}  # drawn from the program; after the paper was set
 PAGES = sorted({page.name for page in (ROOT / "docs" / "zh").glob("*.md")} - NOT_ASKED)
 MOST_ALIKE = 0.6
 
@@ -142,7 +145,7 @@ def defaults() -> dict[str, object]:
         "full-rate": f"{full.learning_rate:.0e}".replace("e-0", "e-"),
         "full-epochs": full.epochs,
         "continue-block": block,
-        "papers-count": len(DEFAULT),
+        "papers-count": len(USUAL),
         "bootstrap-count": f"{statistics.RESAMPLES:,}",
         "confidence": f"{1 - statistics.LEVEL:.0%}",
     }

@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, Qwen3Con
 from shuyuan.base.errors import Fixable
 from shuyuan.base.records import GREEDY, Answer, Decoding, Message, ask
 from shuyuan.load import batching, engines, prefixes
+from shuyuan.load.anatomy import unlike
 from shuyuan.load.answering import ModelAssistant
 from shuyuan.load.batching import Ask, Batcher, batcher_of
 from shuyuan.load.choosing import drawn, likely
@@ -51,7 +52,14 @@ TRIED = tiny_tokenizer()(TRIAL)["input_ids"]
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    return open_model(str(tiny_folder(tmp_path_factory.mktemp("tiny") / "tiny")))
+    """Random, but with weights large enough that what stands far back decides what comes next."""
+    model = open_model(str(tiny_folder(tmp_path_factory.mktemp("tiny") / "tiny")))
+    with torch.no_grad():
+        for name, weight in model.net.named_parameters():
+            weight.mul_(8 if "layers" in name and weight.ndim == 2 else 1)
+    far, near = [9, *[5] * 40], [10, *[5] * 40]
+    assert reference(model.net, far, 8) != reference(model.net, near, 8)
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +160,21 @@ def test_a_network_that_looks_alike_and_computes_otherwise_is_found_out(capsys: 
     assert isinstance(engine_of(net, "odd", TRIED), Generic)
     assert "logits would be" in capsys.readouterr().err
     assert distance(Forward(tiny_net("llama"), True), tiny_net("llama"), TRIED) < 1e-5
+
+
+def test_what_a_short_trial_would_not_show_is_seen_in_the_configuration() -> None:
+    assert unlike(tiny_net("llama")) == ""
+    for changed in (
+        {"sliding_window": 64},
+        {"layer_types": ["full_attention", "sliding_attention"]},
+        {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}},
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}},
+        {"hidden_act": "gelu"},
+    ):
+        net = tiny_net("llama")
+        for name, value in changed.items():
+            setattr(net.config, name, value)
+        assert unlike(net), changed
 
 
 def test_adapters_share_the_packed_base_and_change_the_logits_as_they_should() -> None:
@@ -297,6 +320,31 @@ def test_a_beginning_is_read_once_and_changes_nothing(tiny: Model, monkeypatch) 
     assert rows_of(batcher, [Ask(prompt, 1, NEVER) for prompt in talk]) == [reference(tiny.net, p, 1) for p in talk]
     assert sum(read) == 5 * 4  # the last token said was never read
     assert rows_of(batcher, [Ask(asked[0], 8, NEVER)]) == [right[0]]
+
+
+def test_what_was_drafted_wrongly_is_not_kept(tiny: Model, monkeypatch) -> None:
+    batcher, asked = fresh(tiny.net, "wrong"), prompts(4, 60)
+    right = [reference(tiny.net, prompt, 6) for prompt in asked]
+    monkeypatch.setattr(Drafts, "draft", lambda self, tokens, most: [3, 1, 2][: max(0, most)])
+    for most in (1, 2, 6):  # rows that are stopped end with drafted tokens left over
+        said = rows_of(batcher, [Ask(prompt, 9, NEVER, listener=_Enough(most)) for prompt in asked])
+        assert said == [answer[:most] for answer in right]
+        talk = [[*prompt, *answer, 7, 8, 9] for prompt, answer in zip(asked, said, strict=True)]
+        assert rows_of(batcher, [Ask(prompt, 3, NEVER) for prompt in talk]) == [
+            reference(tiny.net, prompt, 3) for prompt in talk
+        ]
+
+
+class _Enough(_Watch):
+    """Ends a row after so many tokens."""
+
+    def __init__(self, tokens: int) -> None:
+        super().__init__()
+        self.most = tokens
+
+    def hear(self, token: int) -> bool:
+        super().hear(token)
+        return self.tokens == self.most
 
 
 def test_kept_beginnings_are_bounded(tiny: Model, monkeypatch) -> None:

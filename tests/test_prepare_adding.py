@@ -44,13 +44,13 @@ def test_add_reads_stores_and_says_what_it_did(
     workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     docs = make(tmp_path / "docs", a="# 书院\n\n一座藏书的房子。", b="# House\n\nIt keeps the books.")
-    (docs / "p.png").write_bytes(b"x")
+    (docs / "p.mp4").write_bytes(b"x")
     added = add(workspace, [docs])
     assert sources(workspace) == ["docs/a.md", "docs/b.md"]
     assert (added.documents, added.passages, added.languages) == (2, 2, {"zh": 1, "en": 1})
-    assert str(added.files) == "kept 2 of 3 files: 1 unknown kind .png"
+    assert str(added.files) == "kept 2 of 3 files: 1 unknown kind .mp4"
     said = capsys.readouterr().err
-    assert "kept 2 of 3 files: 1 unknown kind .png" in said
+    assert "kept 2 of 3 files: 1 unknown kind .mp4" in said
     assert "1 en, 1 zh" in said
 
 
@@ -91,8 +91,8 @@ def test_nothing_readable_at_all_is_an_error(workspace: Workspace, tmp_path: Pat
     with pytest.raises(Fixable, match="the folder is empty") as error:
         add(workspace, [empty])
     assert error.value.place == str(empty)
-    (empty / "a.png").touch()
-    with pytest.raises(Fixable, match=r"1 unknown kind \.png"):
+    (empty / "a.mp4").touch()
+    with pytest.raises(Fixable, match=r"1 unknown kind \.mp4"):
         add(workspace, [empty])
     (empty / "a.docx").touch()
     with pytest.raises(Fixable, match="none of the files could be read"):

@@ -11,7 +11,7 @@ from reportlab.pdfbase.cidfonts import UnicodeCIDFont
 from reportlab.pdfgen.canvas import Canvas
 
 from shuyuan.base.errors import Fixable
-from shuyuan.read.layout import Outlined, find_outline, page_lines, unwrap
+from shuyuan.read.layout import Line, Outlined, find_outline, line_spans, printed, unwrap
 from shuyuan.read.reading import read_file
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -82,8 +82,11 @@ def test_lines_are_joined_only_inside_a_paragraph() -> None:
         "这又是写满了整个页面宽度的一行文字它也没有",
         "1. 编号",
     ]
-    assert unwrap(lines, ()) == f"{lines[0]}说完。\n• 一项\n{lines[3]}\n1. 编号\n"
-    assert page_lines("e\ufb03cient hy\ufffe\r\nphen \u2f49") == ["efficient hyphen 月"]
+    text, starts = unwrap([Line(line) for line in lines], ())
+    assert text == f"{lines[0]}说完。\n• 一项\n{lines[3]}\n1. 编号\n"
+    assert all(text.startswith(line, start) for line, start in zip(lines, starts, strict=True))
+    raw = "e\ufb03cient hy\ufffe\r\nphen \u2f49\r\nnext"
+    assert [printed(raw[start:end]) for start, end in line_spans(raw)] == ["efficient hyphen 月", "next"]
 
 
 def test_a_password_is_asked_for_by_name(tmp_path: Path) -> None:

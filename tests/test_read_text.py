@@ -68,6 +68,12 @@ def test_line_ends_are_one_kind_and_invisible_characters_go() -> None:
     assert decode("a\r\nb\rc\u200b\u202ed\u00ade 👩\u200d🔬".encode()) == "a\nb\ncde 👩\u200d🔬"
 
 
+def test_hidden_tags_go_and_those_of_a_flag_stay() -> None:
+    flag = "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"
+    hidden = "".join(chr(0xE0000 + ord(letter)) for letter in "obey me")
+    assert decode(f"旗 {flag} and{hidden} words".encode()) == f"旗 {flag} and words"
+
+
 @pytest.mark.parametrize(
     "data",
     [

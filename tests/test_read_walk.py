@@ -24,10 +24,18 @@ def found(root: Path, *exclude: str) -> list[str]:
 
 
 def test_folders_are_walked_recursively_and_others_are_counted(tmp_path: Path) -> None:
-    make(tmp_path, "b.md", "a.TXT", "深/层/c.html", "p.png", "q.png", "Makefile", ".git/config.md", ".hidden.md")
+    make(
+        tmp_path, "b.md", "a.TXT", "深/层/c.html", "p.mp4", "q.mp4", "r.png", "Makefile", ".git/config.md", ".hidden.md"
+    )
     walked = walk(tmp_path)
     assert found(tmp_path) == ["a.TXT", "b.md", "深/层/c.html"]
-    assert walked.skipped == {"unknown kind .png": 2, "no suffix": 1, "hidden": 2}
+    assert walked.skipped == {"unknown kind .mp4": 2, "pictures (read with --pictures)": 1, "no suffix": 1, "hidden": 2}
+
+
+def test_pictures_are_taken_only_when_they_are_asked_for(tmp_path: Path) -> None:
+    make(tmp_path, "scan.PNG", "a.md")
+    assert found(tmp_path) == ["a.md"]
+    assert [file.name for file in walk(tmp_path, pictures=True).files] == ["a.md", "scan.PNG"]
 
 
 def test_excludes_are_gitignore_patterns(tmp_path: Path) -> None:

@@ -26,7 +26,6 @@ from shuyuan.recall.fuse import Fuse
 from shuyuan.recall.ground import Ground, about_tokens, cleaned, holds_none
 from shuyuan.recall.grounded import GroundedAssistant
 from shuyuan.recall.searching import Library
-from shuyuan.recall.threshold import calibrate
 from shuyuan.store.contract import Vectors
 from shuyuan.store.words import terms
 
@@ -252,20 +251,6 @@ def test_library_errors_say_what_to_do(tmp_path: Path) -> None:
     other.name = "other"  # type: ignore[misc]
     with pytest.raises(Fixable, match="built with hashed-terms"):
         Library.open(folder, other)
-
-
-def test_threshold_is_between_other_topics_and_own() -> None:
-    own = {"en": 0.9, "zh": 0.92}
-    near = {passage.text.split("。")[0] + "。" for passage in passages()} | {
-        p.text.split(". ")[0] + "." for p in passages()
-    }
-
-    def nearest(texts: Sequence[str]) -> list[float]:
-        return [own["en"] if text in near or len(text) < 8 else 0.7 + len(text) / 1000 for text in texts]
-
-    learned = calibrate(nearest, passages())
-    assert set(learned) >= {"zh", "en"}
-    assert all(0.7 < value < 0.9 for value in learned.values())
 
 
 # citing

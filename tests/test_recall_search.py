@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ from shuyuan.base.material import File
 from shuyuan.base.records import Document, Message, Passage, Question
 from shuyuan.base.shelf import choices, choose
 from shuyuan.base.workspace import Workspace
+from shuyuan.cli.main import main
 from shuyuan.examine.tuning import ndcg, tune
 from shuyuan.read.language import language
 from shuyuan.recall import searching
@@ -229,6 +231,8 @@ def test_a_question_finds_the_passage_in_the_other_language(tmp_path: Path) -> N
 
 
 def test_words_count_for_little_in_another_language(tmp_path: Path) -> None:
+    assert [one.id for one in Fuse(word_weight=0).fuse([("a", 0.8), ("b", 0.76)], [], {"a"})] == ["b", "a"]
+    assert [one.id for one in Fuse(word_weight=0).fuse([("a", 0.8), ("b", 0.74)], [], {"a"})] == ["a", "b"]
     dense, words = [("zh", 0.9), *((str(n), 0.8) for n in range(8)), ("en", 0.7)], [("en", 5.0)]
     assert [one.id for one in Fuse(word_weight=0.5).fuse(dense, words)][:2] == ["en", "zh"]
     assert Fuse(word_weight=0.5).fuse(dense, words, {"en", "zh"})[0].id == "zh"
@@ -280,6 +284,9 @@ def talk(*turns: str) -> list[Message]:
         ("LoRA 训练什么？", "应该用哪个命令导出模型？", False),
         ("LoRA 训练什么？", "其他方法有哪些？", False),
         ("What does LoRA train?", "Is there a way to export a model?", False),
+        ("What does LoRA train?", "Our lawyers ask for the licence of Shuyuan. What do I tell them?", False),
+        ("LoRA 训练什么？", "那个英文小模型要下载多少兆？", False),
+        ("LoRA 训练什么？", "这是怎么做到的？", True),
     ],
 )
 def test_a_follow_up_is_searched_with_its_subject(before: str, now: str, together: bool) -> None:
@@ -295,25 +302,24 @@ def test_a_chain_keeps_its_subject() -> None:
     assert queries(talk("And its rank?")) == ["And its rank?"]
 
 
-@pytest.mark.parametrize(
-    ("question", "parts"),
-    [
-        ("What is the difference between LoRA and full tuning?", ["LoRA", "full tuning"]),
-        ("LoRA 和全量微调有什么区别？", ["LoRA", "全量微调"]),
-        ("检索模式与聊天模式", ["检索模式", "聊天模式"]),
-        ("What is recall@k?", []),
-        ("Black and white?", ["Black", "white"]),
-    ],
-)
-def test_a_compound_question_has_parts(question: str, parts: list[str]) -> None:
-    whole, *sides = queries(talk(question), parts=True)
-    assert whole == question
-    assert len(sides) == len(parts)
-    assert all(part in side for part, side in zip(parts, sides, strict=True))
+@given(st.lists(st.text(max_size=30), max_size=6))
+def test_any_conversation_has_its_query(turns: list[str]) -> None:
+    assert len(queries(talk(*turns))) == any(turn.strip() for turn in turns[::2])
 
 
-@given(st.lists(st.text(max_size=30), max_size=6), st.booleans())
-def test_any_conversation_has_its_queries(turns: list[str], parts: bool) -> None:
-    asked = queries(talk(*turns), parts)
-    assert len(asked) <= 5
-    assert bool(asked) == any(turn.strip() for turn in turns[::2])
+# the command
+
+
+def test_the_command_lists_and_moves(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    run = workspace.run("retrieve")
+    built(run.folder / "library", "lance")
+    (run.folder / "done.json").write_text("{}")
+    where = ["--workspace", str(workspace.folder)]
+    assert main(["store", *where]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in choices("store"))
+    assert "retrieve    lance  4" in out
+    assert main(["store", "sqlite", "--json", *where]) == 0
+    assert json.loads(capsys.readouterr().out) == [{"assistant": "retrieve", "store": "sqlite", "passages": 4}]
+    assert main(["store", "memory", "--only", "lora", *where]) == 1
+    assert "'lora' has no library" in capsys.readouterr().err

@@ -15,7 +15,7 @@ import pytest
 from openai import OpenAI
 from serving import Served, serving, tiny_school
 
-from shuyuan.base.records import Decoding, Message
+from shuyuan.base.records import Answer, Citation, Decoding, Message, TokenLogprob
 from shuyuan.teach.teaching import open_assistant
 
 LONG: Any = [{"role": "user", "content": "长" * 5000}]
@@ -276,3 +276,89 @@ def test_a_job_is_paused_resumed_and_cancelled(client: OpenAI) -> None:
     assert ended(client, job.id).status == "cancelled"
     with pytest.raises(openai.ConflictError):
         client.fine_tuning.jobs.cancel(job.id)
+
+
+class Scripted:
+    """An assistant that says what it is told, in pieces, with a citation and its tokens' log probabilities."""
+
+    name = "scripted"
+
+    def __init__(self, *pieces: str) -> None:
+        self.pieces = pieces
+        self.asked: list[Any] = []
+
+    def stream(self, conversation: Any, decoding: Decoding) -> Any:
+        self.asked.append((conversation, decoding))
+        yield from self.pieces
+        cited = Citation("手册/书院.md", 7, 12, "正月初八。", passage_id="p")
+        told = tuple(TokenLogprob(piece, -0.5, ((piece, -0.5), ("或", -1.0))) for piece in self.pieces)
+        return Answer("".join(self.pieces), (cited,), ("p",), prompt_tokens=3, answer_tokens=2, logprobs=told)
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, served: Served, *pieces: str) -> Scripted:
+    speaker = Scripted(*pieces)
+    monkeypatch.setattr(served.house, "assistant", lambda *_: speaker)
+    return speaker
+
+
+def test_citations_and_log_probabilities_come_whole_and_streamed(
+    served: Served, client: OpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted(monkeypatch, served, "正月", "初八")
+    asked: dict[str, Any] = {"model": "bare", "messages": ASKED, "logprobs": True, "top_logprobs": 2}
+    whole = client.chat.completions.create(**asked).choices[0]
+    (cited,) = whole.message.annotations or ()
+    assert (cited.type, cited.url_citation.title, cited.url_citation.end_index) == ("url_citation", "手册/书院.md", 4)
+    assert cited.url_citation.url.endswith("#char=7,12")
+    assert whole.logprobs is not None
+    assert whole.logprobs.content is not None
+    assert [(one.token, one.logprob, len(one.top_logprobs)) for one in whole.logprobs.content] == [
+        ("正月", -0.5, 2),
+        ("初八", -0.5, 2),
+    ]
+    chunks = [choice for chunk in client.chat.completions.create(**asked, stream=True) for choice in chunk.choices]
+    assert "".join(choice.delta.content or "" for choice in chunks) == "正月初八"
+    (shown,) = [one for choice in chunks for one in (choice.delta.model_extra or {}).get("annotations", ())]
+    assert shown == cited.model_dump()
+    assert [t.token for c in chunks if c.logprobs for t in c.logprobs.content or ()] == ["正月", "初八"]
+
+
+TOOL: Any = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}
+
+
+def test_calls_of_tools_come_whole_and_streamed_and_their_answers_go_back(
+    served: Served, client: OpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = ("<tool", '_call>\n{"name": "look_up", ', '"arguments": {"书": 1}}\n</tool_call>')
+    speaker = scripted(monkeypatch, served, *said)
+    asked: dict[str, Any] = {"model": "bare", "messages": ASKED, "tools": [TOOL]}
+    choice = client.chat.completions.create(**asked).choices[0]
+    assert (choice.finish_reason, choice.message.content) == ("tool_calls", None)
+    (call,) = choice.message.tool_calls or ()
+    assert call.type == "function"
+    assert (call.function.name, json.loads(call.function.arguments)) == ("look_up", {"书": 1})
+    chunks = [one for chunk in client.chat.completions.create(**asked, stream=True) for one in chunk.choices]
+    assert not any(one.delta.content for one in chunks), "a call is not shown as text"
+    (streamed,) = [call for one in chunks for call in one.delta.tool_calls or ()]
+    assert streamed.function is not None
+    assert streamed.function.name == "look_up"
+    assert chunks[-1].finish_reason == "tool_calls"
+    turns: Any = [*ASKED, choice.message, {"role": "tool", "tool_call_id": call.id, "content": "九万卷"}]
+    client.chat.completions.create(**{**asked, "messages": turns})
+    conversation, decoding = speaker.asked[-1]
+    assert [turn.role for turn in conversation] == ["user", "assistant", "tool"]
+    assert json.loads(conversation[1].tool_calls)[0]["function"]["name"] == "look_up"
+    assert json.loads(decoding.tools)[0]["function"]["name"] == "look_up"
+    client.chat.completions.create(**asked, tool_choice="none")
+    assert speaker.asked[-1][1].tools == ""
+    client.chat.completions.create(**asked, tool_choice={"type": "function", "function": {"name": "look_up"}})
+    assert json.loads(speaker.asked[-1][1].schema)["properties"]["name"] == {"const": "look_up"}
+
+
+def test_json_by_a_schema_is_asked_for_and_given(served: Served, client: OpenAI) -> None:
+    schema = {"type": "object", "properties": {"n": {"enum": [1, 2]}}, "required": ["n"], "additionalProperties": False}
+    form: Any = {"type": "json_schema", "json_schema": {"name": "number", "schema": schema}}
+    said = client.chat.completions.create(model="bare", messages=ASKED, response_format=form, max_tokens=40)
+    assert json.loads(said.choices[0].message.content or "")["n"] in (1, 2)
+    said = client.chat.completions.create(model="bare", messages=ASKED, stop=["\n"], max_tokens=5, logprobs=True)
+    assert said.choices[0].logprobs is not None

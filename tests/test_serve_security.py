@@ -22,7 +22,7 @@ from shuyuan.base.errors import Fixable
 from shuyuan.base.shelf import HOUSE
 from shuyuan.serve.access import SCOPES, Door
 from shuyuan.serve.app import build_app
-from shuyuan.serve.documents import safe_name
+from shuyuan.serve.documents import safe_name, safe_path
 from shuyuan.serve.house import House
 from shuyuan.serve.limits import Bounds
 from shuyuan.serve.serving import serve
@@ -233,6 +233,8 @@ def test_uploads_keep_within_their_folder_whatever_they_are_called(served: Serve
     assert {path.parent for path in found} == {house / "school" / "uploads"}
     assert all(len(path.name.encode()) <= 255 for path in (house / "school" / "uploads").iterdir())
     assert safe_name("a/../b\x00c\u202e.md") == "b_c_.md"
+    assert safe_path("a/b/c.md") != safe_path("a/d/c.md"), "files of one name in two folders keep apart"
+    assert safe_path("/../手册\\..\\ a.md") == "手册/a.md"
 
 
 def upload(served: Served, name: str, content: bytes, by_: str = "writer") -> tuple[int, Any]:

@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def filled(index: Index, count: int, questions: int) -> tuple[list[tuple[Vectors, str, list[str]]], float]:
-    """Put all passages. Each question: its vector, its words, the ten nearest by exact search; CPU-s of putting."""
+    """Put all passages: the CPU-seconds, and questions with vector, words and the ten nearest by exact search."""
     spent = 0.0
     asked: list[tuple[Vectors, str]] = []
     best: list[list[tuple[float, str]]] = [[] for _ in range(questions)]

@@ -1,4 +1,4 @@
-"""LlamaIndex's query engine as it comes, over the same passages, vectors and weights: its own process.
+"""LlamaIndex's query engine as it comes, over our passages, vectors and weights: JOB REPORT are its arguments.
 
 Its own prompts, its own way of putting passages into them (`compact`), its in-memory vector store; only how many
 passages it looks up is set, to the number that ours shows the model. The model is reached through its chat interface,

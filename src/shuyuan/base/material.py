@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 
 from shuyuan.base.errors import Fixable, disk_errors
 from shuyuan.base.lazy import Lazy
-from shuyuan.base.records import Document, Example, Heading, Lessons, Message, Passage, Question
+from shuyuan.base.records import Document, Example, Lessons, Message, Passage, Question
 
 T = TypeVar("T")
-VERSION = 1
+VERSION = 2  # 2: documents and passages have boxes and lines; the tables are those of 1
 _AT_ONCE = 500  # records that are read at once
 _SCHEMA = """
 create table files (source text primary key, sha256 text not null, bytes integer not null, modified real not null,
@@ -69,6 +69,8 @@ class Material:
                 "update Shuyuan: pip install --upgrade shuyuan",
                 self._path,
             )
+        if 0 < version < VERSION:
+            self._db.execute(f"pragma user_version = {VERSION}")
         if version == 0:
             with self._change() as db:
                 if db.execute("pragma user_version").fetchone() == (0,):  # or another process made it meanwhile
@@ -147,20 +149,22 @@ class Material:
     def documents(self) -> tuple[Document, ...]:
         """All documents, ordered by source."""
         rows = self._db.execute("select record from documents order by source")
-        return tuple(_document(json.loads(row[0])) for row in rows)
+        return tuple(Document.of(json.loads(row[0])) for row in rows)
 
     def document(self, source: str) -> Document | None:
         """The document read from one source."""
         row = self._db.execute("select record from documents where source = ?", (source,)).fetchone()
-        return _document(json.loads(row[0])) if row else None
+        return Document.of(json.loads(row[0])) if row else None
 
-    def passages(self) -> tuple[Passage, ...]:
-        """All passages, ordered by source and position."""
+    def passages(self, ids: Sequence[str] = ()) -> tuple[Passage, ...]:
+        """All passages, or those of the ids that are there; ordered by source and position."""
+        chosen = f"where passages.id in ({', '.join('?' * len(ids))}) " if ids else ""
         rows = self._db.execute(
             "select passages.record from passages join documents on documents.id = document_id "
-            "order by documents.source, position"
+            f"{chosen}order by documents.source, position",
+            tuple(ids),
         )
-        return tuple(_passage(json.loads(row[0])) for row in rows)
+        return tuple(Passage.of(json.loads(row[0])) for row in rows)
 
     # examples and questions
 
@@ -249,7 +253,7 @@ class Material:
     def lessons(self) -> Lessons:
         """What routes may learn from: documents and examples; and what they may look up: passages, of all documents."""
         taught = "where source not in (select source from held_out) order by source"
-        documents = Stored(self._db, "documents", _document, taught)
+        documents = Stored(self._db, "documents", Document.of, taught)
         return Lessons(documents, self.passages(), self.examples())
 
     def counts(self) -> dict[str, int]:
@@ -321,15 +325,6 @@ def _explained(error: sqlite3.DatabaseError, path: Path) -> Fixable:
 
 def _json(record: Document | Passage | Example | Question) -> str:
     return json.dumps(asdict(record), ensure_ascii=False)
-
-
-def _document(row: dict[str, Any]) -> Document:
-    headings = tuple(Heading(**heading) for heading in row.pop("headings"))
-    return Document(**{**row, "pages": tuple(row["pages"])}, headings=headings)
-
-
-def _passage(row: dict[str, Any]) -> Passage:
-    return Passage(**{**row, "headings": tuple(row["headings"])})
 
 
 def _example(row: dict[str, Any]) -> Example:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, Self
 
 from shuyuan.base.guards import Guards
 
@@ -21,12 +22,28 @@ class Heading:
     title: str
 
 
+class Box(NamedTuple):
+    """A rectangle of a page and the offset of the first character in it.
+
+    Edges are in thousandths of the page's width and height, from its top left; pages count from 1.
+    """
+
+    start: int
+    page: int
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """One file's canonical text, with what is needed to point back to its place.
 
     `source` is the path relative to the folder that was added (POSIX slashes); `id` is derived from it. `pages` holds
-    the character offset at which each page starts (empty where a format has no pages). `sha256` is of the file's bytes.
+    the character offset at which each page starts (empty where a format has no pages), `boxes` where its lines stand.
+    `first_line`: the file's line with which the text begins, where the text's lines are the file's own (0: they are
+    not). `left_out` says what of the file could not be read. `sha256` is of the file's bytes.
     """
 
     id: str
@@ -37,24 +54,59 @@ class Document:
     language: str
     headings: tuple[Heading, ...] = ()
     pages: tuple[int, ...] = ()
+    boxes: tuple[Box, ...] = ()
+    first_line: int = 0
+    left_out: str = ""
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """The document that was written as JSON, by this version or an older one."""
+        headings = tuple(Heading(**heading) for heading in row["headings"])
+        boxes = tuple(Box(*box) for box in row.get("boxes", ()))
+        return cls(**{**row, "headings": headings, "pages": tuple(row["pages"]), "boxes": boxes})
 
     def page_at(self, offset: int) -> int | None:
         """The 1-based page that holds a character offset, or None where the format has no pages."""
-        return sum(1 for start in self.pages if start <= offset) if self.pages else None
+        return bisect_right(self.pages, offset) if self.pages else None
 
     def headings_at(self, offset: int) -> tuple[str, ...]:
         """The path of heading titles above a character offset, highest first."""
-        path: list[Heading] = []
-        for heading in self.headings:
-            if heading.start > offset:
+        path: list[str] = []
+        lowest = 1_000
+        for index in range(bisect_right(self.headings, offset, key=_start) - 1, -1, -1):
+            heading = self.headings[index]
+            if heading.level < lowest:
+                path.append(heading.title)
+                lowest = heading.level
+            if lowest <= 1:
                 break
-            path = [*(above for above in path if above.level < heading.level), heading]
-        return tuple(heading.title for heading in path)
+        return tuple(reversed(path))
+
+    def boxes_of(self, start: int, end: int) -> tuple[Box, ...]:
+        """One box a page around the text from `start` to `end`."""
+        first = max(0, bisect_right(self.boxes, start, key=_start) - 1)
+        around: dict[int, Box] = {}
+        for box in self.boxes[first : bisect_right(self.boxes, end - 1, key=_start)]:
+            have = around.get(box.page)
+            around[box.page] = box if have is None else _union(have, box)
+        return tuple(around.values())
+
+
+def _start(placed: Heading | Box) -> int:
+    return placed.start
+
+
+def _union(one: Box, other: Box) -> Box:
+    low = (min(one.left, other.left), min(one.top, other.top))
+    return Box(one.start, one.page, *low, max(one.right, other.right), max(one.bottom, other.bottom))
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A piece of a document to look up: `document.text[start:end] == text`, exactly."""
+    """A piece of a document to look up: `document.text[start:end] == text`, exactly.
+
+    `page`, `line`: where it begins, in formats that have them; `boxes`: where it stands, one a page.
+    """
 
     id: str
     document_id: str
@@ -64,6 +116,14 @@ class Passage:
     text: str
     headings: tuple[str, ...] = ()
     page: int | None = None
+    line: int | None = None
+    boxes: tuple[Box, ...] = ()
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """The passage that was written as JSON, by this version or an older one."""
+        boxes = tuple(Box(*box) for box in row.get("boxes", ()))
+        return cls(**{**row, "headings": tuple(row["headings"]), "boxes": boxes})
 
     @property
     def searchable(self) -> str:

@@ -79,8 +79,9 @@ def tune(library: Library, material: Material, asked: Sequence[Question]) -> Tun
     assert unseen is not None
     better = seen.low is not None and seen.low > 0 and unseen.difference >= 0
     chosen = best if better else default
-    library.settle(chosen)
-    before, after = (_measured(fuse, held_out, lists, relevant) for fuse in (default, chosen))
+    if chosen != library.fuse:
+        library.settle(chosen, material.passages())
+    before, after = (measured(fuse, held_out, lists, relevant) for fuse in (default, chosen))
     return Tuned(best, chosen, seen, unseen, before, after, left_out)
 
 
@@ -115,9 +116,10 @@ def _ranked(fuse: Fuse, of: Rankings) -> Ranked:
     return [one.id for one in fuse.fuse(of.dense, of.words, of.foreign)[:SHOWN]]
 
 
-def _measured(
+def measured(
     fuse: Fuse, of: Sequence[Question], lists: Mapping[str, Rankings], relevant: Mapping[str, Collection[str]]
 ) -> dict[str, float]:
+    """The means of `MEASURES` over questions whose rankings and relevant passages are known."""
     rows = []
     for question in of:
         ranked, wanted = _ranked(fuse, lists[question.id]), set(relevant[question.id])

@@ -68,9 +68,11 @@ def unlike(net: Any) -> str:
         return f"its decoder consists of {', '.join(sorted(_children(decoder)))}"
     config = net.config.get_text_config()
     rope = getattr(config, "rope_parameters", None) or {}
-    if rope.get("rope_type") not in _ROPES or getattr(config, "partial_rotary_factor", None) not in (None, 1.0):
-        return f"its positions are of the kind {rope.get('rope_type')}"
-    if set(getattr(config, "layer_types", None) or ["full_attention"]) != {"full_attention"}:
+    turned = [rope.get("partial_rotary_factor"), getattr(config, "partial_rotary_factor", None)]
+    if rope.get("rope_type") not in _ROPES or any(share not in (None, 1) for share in turned):
+        return f"its positions are of another kind ({rope})"
+    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if layers != {"full_attention"} or getattr(config, "sliding_window", None):
         return "its attention does not see the whole text in every layer"
     if getattr(config, "hidden_act", None) != "silu":
         return f"its activation is {getattr(config, 'hidden_act', 'unknown')}"
@@ -87,8 +89,6 @@ def _unlike_block(block: Any) -> str:
     norms = (block.input_layernorm, block.post_attention_layernorm)
     if not all(hasattr(norm, "variance_epsilon") for norm in norms):
         return "its norms are of another kind"
-    if getattr(block.self_attn, "sliding_window", None):
-        return "its attention does not see the whole text"
     return ""
 
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
 
 from shuyuan.load.slots import Place, Table
 
+_LONG = 8  # tokens of a row from which on copying slices beats copying by index
 BLOCK = 256  # queries of a long row at a time: what lies after them is not multiplied at all
 
 
@@ -42,9 +44,13 @@ class Alone:
 
 @dataclass(frozen=True)
 class Look:
-    """What the queries of one table's rows look at, and where their own keys go."""
+    """What the queries of one table's rows look at, and where their own keys go.
+
+    `spans` are (slot, first position, tokens) of each row, where rows are long enough to be written one by one.
+    """
 
     table: Table
+    spans: tuple[tuple[int, int, int], ...]
     rows_T: Tensor
     slots_T: Tensor
     positions_T: Tensor
@@ -71,9 +77,11 @@ def looks_of(places: Sequence[Place], ends: Sequence[int], counts: Sequence[int]
             as_one = [n for n in mine if counts[n] <= BLOCK // 8]
         alone = [n for n in mine if n not in as_one]
         rows_T, slots_T, positions_T = torch.tensor([rows, slots, positions], device=like.device)
+        spans = tuple((places[n].slot, ends[n] - counts[n], counts[n]) for n in mine)
+        spans = spans if len(rows) >= _LONG * len(mine) or len(mine) == 1 else ()
         together = _together(places, ends, counts, starts, as_one, like) if as_one else None
         blocks = tuple(block for n in alone for block in _blocks(places[n].slot, starts[n], counts[n], ends[n]))
-        found.append(Look(table, rows_T, slots_T, positions_T, together, blocks))
+        found.append(Look(table, spans, rows_T, slots_T, positions_T, together, blocks))
     return found
 
 
@@ -85,11 +93,8 @@ def _together(  # noqa: PLR0917  (what `looks_of` was given and worked out)
     chosen: Sequence[int],
     like: Tensor,
 ) -> Together:
-    slots, most, longest = (
-        len(places[chosen[0]].table.places),
-        max(counts[n] for n in chosen),
-        max(ends[n] for n in chosen),
-    )
+    slots = len(places[chosen[0]].table.places)
+    most, longest = max(counts[n] for n in chosen), max(ends[n] for n in chosen)
     lasts_St = torch.full((slots, most), longest - 1)  # the last key that a place looks at; where nobody asks, all
     rows, spread = list[int](), list[int]()
     for n in chosen:
@@ -115,8 +120,15 @@ def write(looks: Sequence[Look], layer: int, key_TGD: Tensor, value_TGD: Tensor)
     for look in looks:
         whole = len(looks) == 1
         key, value = (key_TGD, value_TGD) if whole else (key_TGD[look.rows_T], value_TGD[look.rows_T])
-        look.table.keys[layer][look.slots_T, :, :, look.positions_T] = key
-        look.table.values[layer][look.slots_T, :, look.positions_T] = value
+        keys, values = look.table.keys[layer], look.table.values[layer]
+        row = 0
+        for slot, first, count in look.spans:
+            keys[slot, :, :, first : first + count] = key[row : row + count].permute(1, 2, 0)
+            values[slot, :, first : first + count] = value[row : row + count].transpose(0, 1)
+            row += count
+        if not look.spans:
+            keys[look.slots_T, :, :, look.positions_T] = key
+            values[look.slots_T, :, look.positions_T] = value
 
 
 def mixed(looks: Sequence[Look], layer: int, query_THD: Tensor) -> Tensor:
@@ -158,6 +170,12 @@ def _mixed_alone(look: Alone, keys: Tensor, values: Tensor, query_THD: Tensor) -
     rows = query_THD.transpose(0, 1).reshape(groups, -1, width)
     scores = torch.bmm(rows, keys[look.slot, :, :, : look.end])
     own = scores.view(-1, look.count, look.end)[:, :, look.end - look.count :]
-    own.add_(torch.full((look.count, look.count), float("-inf"), dtype=own.dtype, device=own.device).triu_(1))
+    own.add_(_hidden(own.dtype, own.device)[: look.count, : look.count])
     found = torch.bmm(torch.softmax(scores, -1), values[look.slot, :, : look.end])
     return found.view(-1, look.count, width).transpose(0, 1)
+
+
+@cache
+def _hidden(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """−∞ for the keys after a query's own, among those of a block."""
+    return torch.full((BLOCK, BLOCK), float("-inf"), dtype=dtype, device=device).triu_(1)

@@ -220,16 +220,17 @@ class Batcher:
             if ended or not right:
                 break
         row.drafts.judge(len(drafted), kept)
-        if not ended and drafted:
+        if drafted:
             row.place.length = len(row.tokens) - 1  # what was drafted wrongly was not read
         return ended
 
     def _chosen(self, row: Row, logits_V: Tensor, best: int) -> int:
         ask = row.ask
+        allowed_V = logits_V
         if ask.mask:
-            logits_V = ask.mask.allow(logits_V)
-            best = int(logits_V.max(-1).indices)
-        token = drawn(logits_V, ask.temperature, ask.top_p, ask.seed, len(row.said)) if ask.temperature else best
+            allowed_V = ask.mask.allow(logits_V)
+            best = int(allowed_V.max(-1).indices)
+        token = drawn(allowed_V, ask.temperature, ask.top_p, ask.seed, len(row.said)) if ask.temperature else best
         if ask.mask:
             ask.mask.take(token)
         if ask.logprobs is not None and token not in ask.ends:

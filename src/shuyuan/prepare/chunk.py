@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -38,9 +39,11 @@ class Chunk(Settings):
         """
         limit = self.characters or (DENSE_CHARACTERS if document.language in DENSE_LANGUAGES else OTHER_CHARACTERS)
         passages = []
+        line, counted = document.first_line, 0
         for start, end in _joined(document, _sections(document), limit):
             for low, high in _split(document, start, end, limit):
                 text = document.text[low:high]
+                line, counted = line + document.text.count("\n", counted, low), low
                 passages.append(
                     Passage(
                         id=fingerprint(document.id, low, text),
@@ -51,6 +54,8 @@ class Chunk(Settings):
                         text=text,
                         headings=document.headings_at(_below_headings(document, low, high)),
                         page=document.page_at(low),
+                        line=line if document.first_line else None,
+                        boxes=document.boxes_of(low, high),
                     )
                 )
         return tuple(passages)
@@ -114,7 +119,8 @@ def _split(document: Document, start: int, end: int, limit: int) -> list[tuple[i
 def _splitter(document: Document, room: int) -> Any:
     from semantic_text_splitter import MarkdownSplitter, TextSplitter
 
-    kind = MarkdownSplitter if document.headings and not document.pages else TextSplitter
+    written = document.headings and document.text.startswith("#", document.headings[0].start)
+    kind = MarkdownSplitter if written and not document.pages else TextSplitter
     return kind((max(1, int(room * FULL_FROM)), room))
 
 
@@ -122,7 +128,8 @@ def _below_headings(document: Document, start: int, end: int) -> int:
     """The offset of the first text below the headings with which a span begins; `end` when there is none."""
     text = document.text
     at = start + len(text[start:end]) - len(text[start:end].lstrip())
-    for heading in document.headings:
+    for index in range(bisect_left(document.headings, at, key=lambda heading: heading.start), len(document.headings)):
+        heading = document.headings[index]
         if heading.start > at:
             break
         if heading.start == at:

@@ -75,11 +75,14 @@ def decode(data: bytes, place: str | Path = "") -> str:
 def tidy(text: str) -> str:
     """One kind of line end; no invisible characters that could hide or reorder text (joiners inside emoji stay)."""
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n")
-    return _INVISIBLE.sub("", text)
+    return _INVISIBLE.sub(r"\1", text)
 
 
+# The tags of a flag such as Scotland's stay; other tags, which can hide a whole text, go.
 _INVISIBLE = re.compile(
-    r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\ufff9-\ufffb]"
+    r"(\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{1,6}\U000e007f)"
+    r"|[\x00-\x08\x0b\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069"
+    r"\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
 
 

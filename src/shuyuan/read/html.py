@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from shuyuan.base.errors import Fixable
 from shuyuan.base.records import Document, Heading
 from shuyuan.read.encoding import decode, tidy
-from shuyuan.read.formats import Format, load, make_document
+from shuyuan.read.formats import HEAD_BYTES, Format, make_document
 
 _BEGINS = re.compile(
     rb"^(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)[\s>]", re.I | re.S
@@ -31,14 +31,13 @@ class Html(Format):
     suffixes: ClassVar[tuple[str, ...]] = (".html", ".htm", ".xhtml")
 
     @classmethod
-    def recognises(cls, head: bytes) -> bool:
+    def recognises(cls, data: bytes) -> bool:
         """An HTML page says so in its first tag."""
-        return bool(_BEGINS.match(head))
+        return bool(_BEGINS.match(data[:HEAD_BYTES]))
 
-    def read(self, path: Path, source: str) -> Document:
+    def read(self, data: bytes, path: Path, source: str) -> Document:
         """Read the main content of one page: `<main>` or `<article>` where there is one, else the body."""
-        data = load(path)
-        text, headings, title = to_markdown(_decoded(data, path), path)
+        text, headings, title = to_markdown(decoded_page(data, path), path)
         return make_document(path, source, data, text, title="" if headings else title, headings=headings)
 
 
@@ -124,7 +123,8 @@ def _converter() -> Any:
     )
 
 
-def _decoded(data: bytes, path: Path) -> str:
+def decoded_page(data: bytes, path: Path) -> str:
+    """The text of a page in the encoding it declares, if that is true, else in the one its bytes show."""
     declared = _CHARSET.search(data[:4096])
     if declared and not data.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         name = declared[1].decode("ascii", "replace").lower()

@@ -8,13 +8,15 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from shuyuan.base.records import Heading
 from shuyuan.read.encoding import tidy
 
+_LINE_END = re.compile("(?<![\ufffe\x02])(?<![\ufffe\x02]\r)\r?\n")
 _HYPHEN = re.compile("[\ufffe\x02]\r?\n?")  # PDFium's sign for a hyphen that only the line break made
 _FORMS = re.compile("[\ufb00-\ufb06\u2e80-\u2fdf\uf900-\ufaff]")  # ligatures and radicals that stand for letters
-_CJK = re.compile(r"[\u2e80-\u303f\u3040-\u30ff\u3400-\u9fff\uff00-\uffef]")
+CJK = re.compile(r"[\u2e80-\u303f\u3040-\u30ff\u3400-\u9fff\uff00-\uffef]")
 _NEW_ITEM = re.compile(r"\s*(?:[•·●○▪■◦*–—-]\s|\(?\d{1,3}[.)、]\s*\D|[$#>]\s|第.{1,4}[章节条]|图\s*\d|表\s*\d)")
 _NUMBERING = re.compile(
     r"(?:第[\d一二三四五六七八九十百]+[章节部篇]|(?:chapter|part|appendix|section)\s*[\da-z]{1,4}\b|附录\s*[a-z]?|[a-z]?[\d.]*\d[.:、]?|[a-z][.:])\s*",
@@ -36,13 +38,35 @@ class Outlined:
     page: int
 
 
-def page_lines(raw: str) -> list[str]:
-    """The lines of one page as PDFium gives them, with ligatures and line-break hyphens undone."""
+class Edges(NamedTuple):
+    """A rectangle in thousandths of the page's width and height, from its top left."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+class Line(NamedTuple):
+    """A printed line and where it stands. A line with line ends inside is a table, which stands alone."""
+
+    text: str
+    edges: Edges | None = None
+
+
+def line_spans(raw: str) -> list[tuple[int, int]]:
+    """(start, end) of each line of a page as PDFium gives it; one that ends in a line-break hyphen goes on."""
+    ends = [found.span() for found in _LINE_END.finditer(raw)]
+    return list(zip([0, *(end for _, end in ends)], [*(start for start, _ in ends), len(raw)], strict=True))
+
+
+def printed(raw: str) -> str:
+    """One line as PDFium gives it, with ligatures and line-break hyphens undone."""
     text = _FORMS.sub(lambda form: unicodedata.normalize("NFKC", form[0]), _HYPHEN.sub("", raw))
-    return [_LEADERS.sub(" … ", re.sub(r"[^\S\n]+", " ", line)).rstrip() for line in tidy(text).split("\n")]
+    return _LEADERS.sub(" … ", re.sub(r"\s+", " ", tidy(text))).rstrip()
 
 
-def without_furniture(pages: Sequence[list[str]], outline: Collection[Outlined]) -> list[list[str]]:
+def without_furniture(pages: Sequence[Sequence[Line]], outline: Collection[Outlined]) -> list[list[Line]]:
     """The pages without running heads and page numbers: first and last lines that many pages share but for digits."""
 
     def pattern(line: str) -> str:
@@ -50,7 +74,9 @@ def without_furniture(pages: Sequence[list[str]], outline: Collection[Outlined])
 
     edges = [_edge(lines) for lines in pages]
     seen = Counter(
-        form for lines, edge in zip(pages, edges, strict=True) for form in {pattern(lines[index]) for index in edge}
+        form
+        for lines, edge in zip(pages, edges, strict=True)
+        for form in {pattern(lines[index].text) for index in edge}
     )
     running = {form for form, count in seen.items() if count >= max(3, len(pages) * _RUNNING_SHARE)}
     opens = {(entry.page, squash(entry.title)) for entry in outline}
@@ -58,34 +84,45 @@ def without_furniture(pages: Sequence[list[str]], outline: Collection[Outlined])
         [
             line
             for index, line in enumerate(lines)
-            if index not in edge or pattern(line) not in running or (number, squash(line)) in opens
+            if index not in edge or pattern(line.text) not in running or (number, squash(line.text)) in opens
         ]
         for number, (lines, edge) in enumerate(zip(pages, edges, strict=True))
     ]
 
 
-def _edge(lines: Sequence[str]) -> set[int]:
-    filled = [index for index, line in enumerate(lines) if line.strip()]
+def _edge(lines: Sequence[Line]) -> set[int]:
+    filled = [index for index, line in enumerate(lines) if line.text.strip()]
     return {*filled[:_EDGE_LINES], *filled[-_EDGE_LINES:]}
 
 
-def unwrap(lines: Sequence[str], titles: Collection[str]) -> str:
-    """Join the lines of each paragraph. A line goes on when it fills the page's width and no item begins after it.
+def unwrap(lines: Sequence[Line], titles: Collection[str]) -> tuple[str, list[int]]:
+    """The lines of each paragraph joined, and where in the text each line begins.
 
-    `titles` are squashed headings: such a line stands alone.
+    A line goes on when it fills the page's width and no item begins after it. `titles` are squashed headings: such a
+    line stands alone.
     """
-    widths = sorted(width for line in lines if (width := _width(line)) > 0)
+    widths = sorted(width for line in lines if "\n" not in line.text and (width := _width(line.text)) > 0)
     usual = widths[int(len(widths) * 0.9)] if widths else 0
-    text, goes_on = "", False
-    for line in lines:
-        alone = squash(line) in titles or squash(_NUMBERING.sub("", line, count=1)) in titles
+    pieces: list[str] = []
+    starts: list[int] = []
+    at, goes_on, last = 0, False, ""
+    for line in (line.text for line in lines):
+        if not line.strip() and pieces and not pieces[-1].strip():
+            starts.append(at)  # of several empty lines one is kept
+            continue
+        table = "\n" in line
+        alone = table or squash(line) in titles or squash(_NUMBERING.sub("", line, count=1)) in titles
         if goes_on and line.strip() and not alone and not _NEW_ITEM.match(line):
             line = line.lstrip()
-            text = text[:-1] + ("" if _CJK.match(text[-2]) or _CJK.match(line[0]) else " ") + line + "\n"
-        else:
-            text += line + "\n"
+            joint = "" if CJK.match(last) or CJK.match(line[0]) else " "
+            pieces[-1] = pieces[-1][:-1] + joint
+            at += len(joint) - 1
+        starts.append(at)
+        pieces.append(line + "\n")
+        at += len(line) + 1
+        last = line[-1:] or "\n"
         goes_on = not alone and usual > 20 and _width(line) >= usual * _FULL_LINE
-    return re.sub(r"\n{3,}", "\n\n", text)
+    return "".join(pieces), starts
 
 
 def find_outline(text: str, pages: Sequence[int], outline: Sequence[Outlined]) -> list[Heading]:
@@ -146,4 +183,4 @@ def _squashed(text: str) -> tuple[str, list[int]]:
 
 
 def _width(line: str) -> int:
-    return sum(2 if _CJK.match(character) else 1 for character in line)
+    return sum(2 if CJK.match(character) else 1 for character in line)

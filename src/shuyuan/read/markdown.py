@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from shuyuan.base.records import Document, Heading
 from shuyuan.read.encoding import decode
-from shuyuan.read.formats import Format, load, make_document
+from shuyuan.read.formats import Format, make_document
 
 _FRONT_MATTER = re.compile(r"\s*---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|$)", re.DOTALL)
 _FRONT_TITLE = re.compile(r"^title:[ \t]*(.+?)[ \t]*$", re.MULTILINE)
@@ -27,11 +27,12 @@ class Markdown(Format):
 
     suffixes: ClassVar[tuple[str, ...]] = (".md", ".markdown", ".mdown", ".mkd")
 
-    def read(self, path: Path, source: str) -> Document:
+    def read(self, data: bytes, path: Path, source: str) -> Document:
         """Read one Markdown file; its text is kept as it is, without the front matter."""
-        data = load(path)
-        text, title = without_front_matter(decode(data, path))
-        return make_document(path, source, data, text, title=title, headings=find_headings(text))
+        whole = decode(data, path)
+        text, title = without_front_matter(whole)
+        begins = whole.count("\n") - text.count("\n") + 1
+        return make_document(path, source, data, text, title=title, headings=find_headings(text), first_line=begins)
 
 
 def without_front_matter(text: str) -> tuple[str, str]:

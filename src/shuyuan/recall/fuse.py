@@ -22,13 +22,16 @@ class Fused:
     word_rank: int | None
 
 
-FOREIGN = 0.1  # of the word weight is left for a passage in another language than the question
+# Of a passage in another language than the question: the share of the word weight that is left, and the cosine that one
+# in the question's own language may be less near and still go before it.
+FOREIGN, PREFERRED = 0.1, 0.05
 
 
 class Fuse(Settings):
     """Score each passage Σ weight / (k + rank) over the two lists; equal scores by cosine, then by id.
 
-    A passage in another language shares no words with the question but names: it is ranked nearly by meaning alone.
+    A passage in another language shares no words with the question but names: it is ranked nearly by meaning alone, and
+    behind one as near in the question's own language.
     """
 
     k: Annotated[int, Field(ge=1, le=1000, description="larger: lower ranks count for more")] = 60
@@ -42,7 +45,8 @@ class Fuse(Settings):
     ) -> list[Fused]:
         """The joint ranking of two lists that are each sorted best first. `foreign`: passages in another language."""
         cosine = dict(dense[: self.depth])
-        dense_rank = {name: rank for rank, name in enumerate(cosine, 1)}
+        preferred = sorted(cosine, key=lambda name: -cosine[name] + PREFERRED * (name in foreign))  # stable
+        dense_rank = {name: rank for rank, name in enumerate(preferred, 1)}
         word_rank = {name: rank for rank, (name, _) in enumerate(words[: self.depth], 1)}
 
         def score(name: str) -> float:

@@ -9,29 +9,32 @@ from dataclasses import dataclass, replace
 from shuyuan.base.records import GREEDY, Answer, Assistant, Conversation, Decoding, Message, Passage
 from shuyuan.read.language import language
 from shuyuan.recall.asking import queries
-from shuyuan.recall.citing import key_terms, sentences, support
+from shuyuan.recall.citing import sentences, support
 from shuyuan.recall.ground import BEYOND, REFUSAL, Ground, cleaned, holds_none, spoken
 from shuyuan.recall.searching import Hit, Library
 
 LEAST_FOUND = 10  # passages that are listed as found, whether or not they are shown
+AT_ONCE = 2  # passages that the model reads at a time
 _TURNS = 6  # earlier messages the model sees; what they cited is never taken up again
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What was looked up for one conversation. `passages` is empty when nothing near enough was found."""
+    """What was looked up for one conversation. `passages` is empty when nothing near enough was found.
+
+    `searched` is the question with its subject, where it leans on an earlier one.
+    """
 
     question: str
+    searched: str
     language: str
-    retrieved: tuple[str, ...]
+    hits: Sequence[Hit]
     passages: tuple[Passage, ...]
     seconds: float
 
-    def best(self) -> _Found:
-        """The passage that holds most of the question's key terms, alone; none where there is only one anyway."""
-        asked = key_terms(self.question)
-        ranked = sorted(self.passages, key=lambda passage: -len(asked & key_terms(passage.searchable)))
-        return replace(self, passages=tuple(ranked[:1] if len(ranked) > 1 else ()))
+    @property
+    def retrieved(self) -> tuple[str, ...]:
+        return tuple(hit.passage.id for hit in self.hits)
 
 
 class GroundedAssistant:
@@ -64,14 +67,15 @@ class GroundedAssistant:
     def answer(self, conversations: Sequence[Conversation], decoding: Decoding = GREEDY) -> list[Answer]:
         """Answer each conversation from the passages found for its last message.
 
-        Citations are exact spans of the documents; sentences that nothing speaks for are marked. What the passages do
-        not hold is asked once more over the best of them alone, which distracts a small model less. Refused (mode
+        Citations are exact spans of the documents; sentences that nothing speaks for are marked. The passages are read
+        two at a time, best first, until what is said has support: more at once distract a small model. Refused (mode
         query) or answered from the model alone and marked `beyond` (mode chat) when nothing near enough was found, when
         the model says that the passages hold no answer, or when they hold nothing of what it answers.
         """
         found = self._look_up(conversations)
         answers = [self._refused(one) for one in found]
-        for shown in (found, [one.best() for one in found]):
+        for start in range(0, self.ground.passages, AT_ONCE):
+            shown = [replace(one, passages=one.passages[start : start + AT_ONCE]) for one in found]
             rows = [row for row, one in enumerate(shown) if one.passages and answers[row].refused]
             asked = [self._with_passages(conversations[row], shown[row]) for row in rows]
             for row, said in zip(rows, self._inner.answer(asked, decoding), strict=True):
@@ -89,18 +93,17 @@ class GroundedAssistant:
         for conversation, text, of in zip(conversations, searched, hits, strict=True):
             question = conversation[-1].content
             passages = [hit.passage for hit in of] if self._near(text, of) else []
-            retrieved = tuple(hit.passage.id for hit in of)
             fitting = tuple(self.ground.fitting(passages))
-            found.append(_Found(question, language(question), retrieved, fitting, seconds))
+            found.append(_Found(question, text, language(question), of, fitting, seconds))
         return found
 
-    def _near(self, question: str, hits: Sequence[Hit]) -> bool:
+    def _near(self, searched: str, hits: Sequence[Hit]) -> bool:
         """Whether what was found is above the threshold: the given one, or the library's for this language."""
         learned = self.library.state.thresholds
         threshold = self.ground.threshold
         if threshold is None:
-            threshold = learned.get(language(question), min(learned.values(), default=-1.0))
-        return self.library.nearness(question, hits) >= threshold
+            threshold = learned.get(language(searched), min(learned.values(), default=-1.0))
+        return self.library.nearness(searched, hits) >= threshold
 
     def _with_passages(self, conversation: Conversation, found: _Found) -> list[Message]:
         prompt = self.ground.prompt(found.question, found.passages, found.language)
@@ -113,10 +116,11 @@ class GroundedAssistant:
         """What was said with its citations, or the refusal `before` where the passages do not hold it."""
         text = cleaned(said.text)
         proof = support(found.question, text, found.passages, self.ground.support)
-        if holds_none(text) or not proof.citations:
-            return _with_cost(replace(before, prompt=said.prompt), before, said)
-        checked = replace(said, text=text, citations=proof.citations, unsupported=proof.unsupported)
-        return _with_cost(replace(checked, retrieved=before.retrieved), before, said)
+        cited = {citation.passage_id for citation in proof.citations}
+        near = self._near(found.searched, [hit for hit in found.hits if hit.passage.id in cited])
+        if holds_none(text) or not cited or not near:
+            return _after(before, replace(said, text=before.text, logprobs=(), refused=True, cut=False))
+        return _after(before, replace(said, text=text, citations=proof.citations, unsupported=proof.unsupported))
 
     def _go_beyond(
         self,
@@ -128,17 +132,17 @@ class GroundedAssistant:
         """Replace refusals by what the model itself knows, saying so first."""
         rows = [row for row, answer in enumerate(answers) if answer.refused]
         for row, alone in zip(rows, self._inner.answer([conversations[row] for row in rows], decoding), strict=True):
-            before, warning, text = answers[row], BEYOND[spoken(found[row].language)], alone.text.strip()
-            unsupported = tuple((start + len(warning), end + len(warning)) for start, end in sentences(text))
-            freely = replace(alone, text=warning + text, unsupported=unsupported, beyond=True)
-            answers[row] = _with_cost(replace(freely, retrieved=before.retrieved), before, alone)
+            warning, text = BEYOND[spoken(found[row].language)], alone.text.strip()
+            spans = tuple((start + len(warning), end + len(warning)) for start, end in sentences(text))
+            answers[row] = _after(answers[row], replace(alone, text=warning + text, unsupported=spans, beyond=True))
 
 
-def _with_cost(answer: Answer, *askings: Answer) -> Answer:
-    """An answer that took several askings: their tokens and seconds added up."""
+def _after(before: Answer, answer: Answer) -> Answer:
+    """An answer with what was found and spent before it."""
     return replace(
         answer,
-        prompt_tokens=sum(one.prompt_tokens for one in askings),
-        answer_tokens=sum(one.answer_tokens for one in askings),
-        seconds=sum(one.seconds for one in askings),
+        retrieved=before.retrieved,
+        prompt_tokens=before.prompt_tokens + answer.prompt_tokens,
+        answer_tokens=before.answer_tokens + answer.answer_tokens,
+        seconds=before.seconds + answer.seconds,
     )

@@ -39,7 +39,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Rankings:
-    """What was found for one text, best first. `foreign`: those of the passages that are in another language."""
+    """What was found for one text, best first. `foreign`: passages with neither text nor headings in its language."""
 
     dense: list[Scored]
     words: list[Scored]
@@ -52,8 +52,8 @@ class State:
 
     `documents`: id → fingerprint of its passages. `unfinished`: documents that a killed build may have left half done.
     `languages`: how many passages there are in each. `centres`: what is taken off vectors (`Centres.plain`).
-    `thresholds`: language → the nearness below which a question is off this library's topics. `fuse`: the settings that
-    `shuyuan tune search` chose for this library, if it did.
+    `thresholds`: language → the nearness below which a question is off this library's topics. `fuse`: the settings
+    that `shuyuan tune search` chose for this library, if it did.
     """
 
     embedder: str = ""
@@ -181,14 +181,16 @@ class Library:
         if spoken not in self.state.languages:
             return frozenset(ids)
         passages = self._index.passages(sorted(ids))
-        return frozenset(p.id for p in passages if language(p.text) not in (spoken, "und"))
+        return frozenset(p.id for p in passages if not _languages(p) & {spoken, "und"})
 
-    def settle(self, fuse: Fuse) -> None:
-        """Keep settings that were found to be better for this library; from now on it searches with them."""
+    def settle(self, fuse: Fuse, passages: Sequence[Passage]) -> None:
+        """Search with these settings from now on, they were found to be better here; what is near is learned anew."""
         with locked(self.folder / "lock", "tuning the search"):
-            self.state = replace(state_of(self.folder), fuse={} if fuse == Fuse() else fuse.model_dump())
+            self.fuse = fuse
+            kept = {} if fuse == Fuse() else fuse.model_dump()
+            thresholds = calibrate(self._near, passages)
+            self.state = replace(state_of(self.folder), fuse=kept, thresholds=thresholds)
             write_json(self.folder / _FILE, asdict(self.state))
-        self.fuse = fuse
 
     def count(self) -> int:
         """How many passages there are."""
@@ -215,7 +217,7 @@ class Library:
         for name in gone:
             self._index.delete_document(name)
         self._index.optimise()
-        languages = Counter(language(passage.text) for passage in passages)
+        languages = Counter(name for passage in passages for name in _languages(passage))
         self.state = replace(self.state, languages=dict(sorted(languages.items())))
         self._note(wanted, thresholds=calibrate(self._near, passages))
         say(f"library: {len(passages):,} passages of {len(wanted):,} documents, {len(changed):,} new or changed")
@@ -247,6 +249,11 @@ class Library:
     def _embed(self, questions: Sequence[str]) -> Vectors:
         texts = [normal(question) for question in questions]
         return self._centres.taken_off(self._embedder.embed(texts, "query"), texts, "query")
+
+
+def _languages(passage: Passage) -> set[str]:
+    """Those of its text and of its headings: an untranslated page may have a translated title."""
+    return {language(passage.text), *([language(" ".join(passage.headings))] if passage.headings else [])}
 
 
 def _finished(folder: Path) -> State:

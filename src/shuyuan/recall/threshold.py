@@ -22,6 +22,7 @@ _SAMPLE = 64  # passages whose heading or first sentence stands in for a questio
 _OTHER = 0.95  # share of everyday questions that lie below the threshold …
 _OWN = 0.03  # … and of the library's own, if the two can be told apart
 _TOWARDS_OWN = 0.25  # where between these two it lies; own ones are quotations, so real questions lie lower than they
+_REACHED = 0.55  # of the middle own one's nearness: nearly all real questions reach that, whatever else lies as near
 _UNSEEN = 0.5  # the share of everyday questions below it for a language that the library holds no text in
 
 
@@ -39,15 +40,16 @@ def calibrate(near: Callable[[Sequence[str]], Sequence[float]], passages: Sequen
     """Language → the nearness below which a question is taken to be off topic.
 
     `near` gives the nearness of each text. The threshold lies a quarter of the way from the everyday questions to the
-    library's own; where the two overlap, because its topics are everyday ones, its own decide.
+    library's own; where everyday questions are near, because its topics are everyday ones, its own alone decide.
     """
     own = _by_language(_own(passages))
     thresholds = {}
     for name, probes in _by_language(_probes()).items():
         others = near(probes)
         if name in own:
-            high, low = float(np.quantile(others, _OTHER)), float(np.quantile(near(own[name]), _OWN))
-            limit = min(low, high + _TOWARDS_OWN * (low - high))
+            ours = near(own[name])
+            high, low, middle = np.quantile(others, _OTHER), np.quantile(ours, _OWN), np.median(ours)
+            limit = float(min(high + _TOWARDS_OWN * max(0.0, low - high), _REACHED * middle))
         else:
             limit = float(np.quantile(others, _UNSEEN))
         thresholds[name] = round(limit, 4)

@@ -15,13 +15,13 @@ from starlette.concurrency import run_in_threadpool
 from shuyuan.base.records import Answer, Decoding, Message
 from shuyuan.base.settings import Settings
 from shuyuan.serve.access import Door, Visitor
-from shuyuan.serve.limits import MOST_TOKENS
-from shuyuan.serve.refusals import Refused
+from shuyuan.serve.limits import MOST_TOKENS, Body
+from shuyuan.serve.refusals import AnthropicError, Refused, described
 from shuyuan.serve.speaking import while_there
 from shuyuan.serve.sse import Event, begun, stream
 from shuyuan.serve.wire import Part
 
-router = APIRouter(prefix="/v1", tags=["anthropic"])
+router = APIRouter(prefix="/v1", tags=["anthropic"], responses=described(AnthropicError))
 Asker = Annotated[Visitor, Depends(Door("ask"))]
 Content = Annotated[str, Field(max_length=2_000_000)] | Annotated[list[Part], Field(max_length=1000)]
 
@@ -34,14 +34,14 @@ class Anthropic(Settings):
         return router
 
 
-class AnthropicTurn(BaseModel):
+class AnthropicTurn(Body):
     """One turn; its content is text, or parts of text."""
 
     role: Literal["user", "assistant"]
     content: Content
 
 
-class AnthropicRequest(BaseModel):
+class AnthropicRequest(Body):
     """A conversation to be answered. What cannot take effect here is refused."""
 
     model_config = ConfigDict(extra="forbid")
@@ -76,7 +76,11 @@ class AnthropicMessage(BaseModel):
     usage: AnthropicUsage
 
 
-@router.post("/messages", response_model=AnthropicMessage)
+@router.post(
+    "/messages",
+    response_model=AnthropicMessage,
+    responses={200: {"content": {"text/event-stream": {"schema": {}}}}},
+)
 async def messages(request: Request, visitor: Asker, wanted: AnthropicRequest) -> Any:
     """Answer a conversation, whole or as events."""
     house = visitor.house
@@ -92,7 +96,7 @@ async def messages(request: Request, visitor: Asker, wanted: AnthropicRequest) -
     opened, answer_id = partial(house.assistant, workspace, name), f"msg_{secrets.token_hex(12)}"
     if wanted.stream:
         pieces = house.speaker.pieces(opened, turns, decoding)
-        return stream(request, await begun(_events(answer_id, wanted.model, pieces)))
+        return stream(request, await while_there(request, begun(_events(answer_id, wanted.model, pieces))))
     answer = await while_there(request, house.speaker.answer(opened, turns, decoding))
     return _message(answer_id, wanted.model, answer)
 

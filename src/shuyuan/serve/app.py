@@ -18,7 +18,7 @@ from shuyuan.base.shelf import HOUSE, choices, choose
 from shuyuan.serve.attendant import Attendant
 from shuyuan.serve.gate import Gate
 from shuyuan.serve.house import House
-from shuyuan.serve.refusals import RESPONSES, Refused, handle_errors
+from shuyuan.serve.refusals import ErrorBody, Refused, described, handle_errors
 
 PAGE = HOUSE / "web" / "dist"
 THREADS = 64  # for endpoints that wait for the disk
@@ -43,7 +43,7 @@ def build_app(house: House, page: Path = PAGE) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         generate_unique_id_function=_operation,
-        responses=RESPONSES,
+        responses=described(ErrorBody),
     )
     app.state.house = house
     handle_errors(app)

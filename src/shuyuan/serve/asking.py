@@ -15,6 +15,7 @@ from shuyuan.base.records import Answer, Assistant, Decoding, Message
 from shuyuan.base.settings import Settings
 from shuyuan.base.workspace import Workspace
 from shuyuan.serve.access import Door, Visitor
+from shuyuan.serve.limits import Body
 from shuyuan.serve.refusals import Refused
 from shuyuan.serve.speaking import while_there
 from shuyuan.serve.sse import Event, begun, stream
@@ -34,14 +35,14 @@ class Asking(Settings):
         return router
 
 
-class Turn(BaseModel):
+class Turn(Body):
     """One earlier message of the conversation."""
 
     role: Literal["system", "user", "assistant"]
     content: str = Field(max_length=MOST_CHARACTERS)
 
 
-class Question(BaseModel):
+class Question(Body):
     """What is asked, of whom, and how the answer is to be written."""
 
     question: str = Field(min_length=1, max_length=MOST_CHARACTERS, pattern=r"\S")
@@ -86,7 +87,7 @@ class AnswerBody(BaseModel):
     seconds: float
 
 
-class SearchOrder(BaseModel):
+class SearchOrder(Body):
     """What to look for in the library of an assistant."""
 
     text: str = Field(min_length=1, max_length=10_000, pattern=r"\S")
@@ -117,7 +118,7 @@ class Found(BaseModel):
     thresholds: dict[str, float]
 
 
-class TokenOrder(BaseModel):
+class TokenOrder(Body):
     """A text to be cut into tokens."""
 
     text: str = Field(max_length=MOST_CHARACTERS)
@@ -144,7 +145,7 @@ class Tokens(BaseModel):
 
 @router.post(
     "/ask",
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "model": AnswerBody}},
+    responses={200: {"content": {"text/event-stream": {"schema": {}}}, "model": AnswerBody}},
     response_model=AnswerBody,
 )
 async def ask(request: Request, visitor: Asker, workspace: str, question: Question) -> Any:
@@ -170,7 +171,7 @@ async def ask(request: Request, visitor: Asker, workspace: str, question: Questi
                 said = await run_in_threadpool(answer_body, visitor, name, piece)
                 yield Event(said.model_dump(), "answer")
 
-    return stream(request, await begun(events()))
+    return stream(request, await while_there(request, begun(events())))
 
 
 @router.post("/search")
@@ -217,11 +218,15 @@ def tokens(visitor: Asker, workspace: str, wanted: TokenOrder) -> Tokens:
 
 
 @router.get("/passages")
-def passages(visitor: Asker, workspace: str, id: Annotated[list[str], Query(max_length=100)]) -> list[dict[str, Any]]:
+def passages(
+    visitor: Asker,
+    workspace: str,
+    ids: Annotated[list[Annotated[str, Field(max_length=100)]], Query(alias="id", min_length=1, max_length=100)],
+) -> list[dict[str, Any]]:
     """Passages by id, for an answer's `retrieved`; ids that are not there any more are left out."""
     with visitor.house.opened(visitor.workspace) as here:
-        found = {passage.id: passage for passage in here.material.passages() if passage.id in set(id)}
-    return [asdict(found[one]) for one in id if one in found]
+        found = {passage.id: passage for passage in here.material.passages(ids)}
+    return [asdict(found[one]) for one in ids if one in found]
 
 
 def answer_body(visitor: Visitor, name: str, answer: Answer) -> AnswerBody:

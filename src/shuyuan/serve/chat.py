@@ -109,7 +109,7 @@ class _Asked:
 @router.post(
     "/chat/completions",
     response_model=Completion,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    responses={200: {"content": {"text/event-stream": {"schema": {}}}}},
 )
 async def chat_completions(request: Request, visitor: Asker, wanted: ChatRequest) -> Any:
     """Answer a conversation."""
@@ -118,7 +118,7 @@ async def chat_completions(request: Request, visitor: Asker, wanted: ChatRequest
     answer_id, created = f"chatcmpl-{secrets.token_hex(12)}", round(time.time())
     asked = _Asked(visitor, wanted, workspace, assistant, wanted.conversation(), decoding, answer_id, created)
     if wanted.stream:
-        return stream(request, await begun(_chunks(asked)))
+        return stream(request, await while_there(request, begun(_chunks(asked))))
     answers = await while_there(request, _all(asked))
     choices = [_choice(asked, number, answer) for number, answer in enumerate(answers)]
     return Completion(id=answer_id, created=created, model=wanted.model, choices=choices, usage=_usage(answers))

@@ -24,6 +24,7 @@ Writer = Annotated[Visitor, Depends(Door("write"))]
 Source = Annotated[str, Query(min_length=1, max_length=4000, description="as the list of documents names it")]
 FOLDERS = {"documents": "uploads", "questions": "questions", "data": "data"}
 MOST_AT_ONCE = 500  # files of one upload
+MOST_FOLDERS = 20
 _NAME_BYTES = 200
 
 
@@ -117,7 +118,7 @@ def upload(
     if len(files) > MOST_AT_ONCE:
         raise Refused(413, f"{len(files):,} files at once; at most {MOST_AT_ONCE} are taken")
     folder = visitor.house.folder(visitor.workspace) / FOLDERS[kind]
-    kept = [keep_upload(file, inside(folder, safe_name(file.filename or ""))) for file in files]
+    kept = [keep_upload(file, inside(folder, safe_path(file.filename or ""))) for file in files]
     given: dict[str, Any] = {"paths": [str(folder)]} if kind == "documents" else {kind: [str(path) for path in kept]}
     title = f"add {kept[0].name}" + (f" and {len(kept) - 1} more" if len(kept) > 1 else "")
     return job_body(visitor.house.queue.add(visitor.workspace, "add", title, given, visitor.user))
@@ -209,6 +210,14 @@ def keep_upload(file: UploadFile, path: Path) -> Path:
             raise
         sync_folder(folder)
     return path
+
+
+def safe_path(name: str) -> str:
+    """A file's place below the folder that was uploaded, every part made safe: files of one name keep apart."""
+    parts = [part for part in name.replace("\\", "/").split("/") if part.strip(" .")]
+    if len(parts) > MOST_FOLDERS:
+        raise Refused(400, f"a file lies more than {MOST_FOLDERS} folders deep", param="files")
+    return "/".join(safe_name(part) for part in parts) or safe_name("")
 
 
 def safe_name(name: str) -> str:

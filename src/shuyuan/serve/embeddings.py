@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from shuyuan.base.settings import Settings
 from shuyuan.base.workspace import Workspace
 from shuyuan.serve.access import Door, Visitor
+from shuyuan.serve.limits import Body
 from shuyuan.serve.refusals import Refused
 
 router = APIRouter(prefix="/v1", tags=["openai"])
@@ -28,7 +29,7 @@ class Embeddings(Settings):
         return router
 
 
-class EmbeddingRequest(BaseModel):
+class EmbeddingRequest(Body):
     """Texts to be placed. `input_type`: a question to look up with, or a passage to be found."""
 
     model_config = ConfigDict(extra="forbid")

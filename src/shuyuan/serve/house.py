@@ -23,7 +23,7 @@ from shuyuan.serve.queue import Queue
 from shuyuan.serve.refusals import Refused
 from shuyuan.serve.speaking import Speaker
 from shuyuan.serve.state import STATE, State
-from shuyuan.teach.teaching import BARE, open_assistant
+from shuyuan.teach.teaching import BARE, open_assistant, stale
 
 if TYPE_CHECKING:
     from shuyuan.load.embedder import Embedder
@@ -51,6 +51,7 @@ class House:
         self.queue = Queue(self.state, self.folder, self.bounds)
         self.speaker = Speaker(self.bounds)
         self._open: OrderedDict[tuple[str, str, str], Assistant] = OrderedDict()
+        self._stale: dict[tuple[Path, str], tuple[str, object]] = {}
         self._embedders: dict[str, Embedder] = {}
         self._keeping, self._opening = threading.Lock(), threading.RLock()
 
@@ -102,6 +103,19 @@ class House:
                         self._open.popitem(last=False)
                 return opened
             return self._open[key]
+
+    def stale(self, here: Workspace, name: str) -> str:
+        """Why an assistant no longer matches its workspace; looked at anew only when something there has changed."""
+        material = here.folder / "material.sqlite"
+        made = sorted((here.folder / "runs").glob("*/done.json"))
+        log = material.with_name("material.sqlite-wal")
+        mark = (
+            tuple((file, file.stat().st_mtime_ns) for file in (material, *made) if file.exists()),
+            log.stat().st_size if log.exists() else 0,
+        )
+        if self._stale.get((here.folder, name), ("", None))[1] != mark:
+            self._stale[here.folder, name] = stale(here, name), mark
+        return self._stale[here.folder, name][0]
 
     def tokenizer(self, workspace: str, name: str) -> Any:
         """The tokenizer of an assistant's model; the model itself is not opened for it."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from shuyuan.base.settings import Settings
 from shuyuan.serve.access import Door, Visitor
+from shuyuan.serve.limits import Body
 from shuyuan.serve.refusals import Refused
 
 router = APIRouter(prefix="/v1", tags=["openai"])
@@ -23,7 +24,7 @@ class Images(Settings):
         return router
 
 
-class ImageRequest(BaseModel):
+class ImageRequest(Body):
     """What is to be painted."""
 
     model_config = ConfigDict(extra="allow")

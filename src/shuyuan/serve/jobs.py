@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from shuyuan.base.errors import Fixable, near_miss
 from shuyuan.base.files import read_jsonl
@@ -18,6 +18,7 @@ from shuyuan.base.settings import Settings
 from shuyuan.base.shelf import choose
 from shuyuan.base.workspace import Workspace, checked_name
 from shuyuan.serve.access import Door, Visitor
+from shuyuan.serve.limits import Body
 from shuyuan.serve.queue import ENDED, Job
 from shuyuan.serve.sse import Event, stream
 from shuyuan.serve.tail import Tail
@@ -67,7 +68,7 @@ class JobBody(BaseModel):
     error: Problem | None
 
 
-class MixBody(BaseModel):
+class MixBody(Body):
     """Which files of examples are learned, and how many of each."""
 
     origins: list[str] = Field(min_length=1, max_length=1000)
@@ -75,7 +76,7 @@ class MixBody(BaseModel):
     shares: list[Annotated[float, Field(gt=0, le=1e6)]] = Field(default=[], max_length=1000)
 
 
-class TeachOrder(BaseModel):
+class TeachOrder(Body):
     """What to teach; `settings` are those of the route (`/api/routes` has their schema)."""
 
     route: str = Field(min_length=1, max_length=100)
@@ -88,8 +89,15 @@ class TeachOrder(BaseModel):
     mix: MixBody | None = None
     tune_seconds: float = Field(default=0, ge=0, le=86_400, description="first try learning rates for so long")
 
+    @field_validator("guards", mode="before")
+    @classmethod
+    def _numbers(cls, given: Any) -> Any:
+        if isinstance(given, dict) and any(isinstance(value, (bool, str)) for value in given.values()):
+            raise ValueError("guards are numbers")
+        return Guards(**given) if isinstance(given, dict) else given
 
-class ExamOrder(BaseModel):
+
+class ExamOrder(Body):
     """Who sits which exam."""
 
     assistants: list[Annotated[str, Field(max_length=100)]] = Field(default=[], max_length=100, description="none: all")
@@ -100,7 +108,7 @@ class ExamOrder(BaseModel):
     seed: int = Field(default=0, ge=0, le=2**31)
 
 
-class PullOrder(BaseModel):
+class PullOrder(Body):
     """Which model of the catalogue is to be fetched."""
 
     model: str = Field(min_length=1, max_length=200)
@@ -174,7 +182,7 @@ def resume(visitor: Writer, workspace: str, job: str) -> JobBody:
 @router.get(
     "/jobs/{job}/events",
     response_class=StreamingResponse,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    responses={200: {"content": {"text/event-stream": {"schema": {}}}}},
 )
 def events(
     request: Request,

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from shuyuan.base.settings import Settings
 
 MOST_TOKENS = 1 << 17  # no model here reads more; a request's own numbers are held to it
+
+
+class Body(BaseModel):
+    """What a request brings: its values are taken as they are, and never turned into another type."""
+
+    model_config = ConfigDict(strict=True)
 
 
 class Bounds(Settings):

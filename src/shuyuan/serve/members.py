@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from shuyuan.base.settings import Settings
 from shuyuan.serve.access import COOKIE, SCOPES, Door, Role, Scope, Visitor
 from shuyuan.serve.house import House
+from shuyuan.serve.limits import Body
 from shuyuan.serve.refusals import Refused
 
 router = APIRouter(prefix="/api", tags=["members"])
@@ -27,7 +28,7 @@ class Members(Settings):
         return router
 
 
-class SignIn(BaseModel):
+class SignIn(Body):
     """A key, once: the browser then holds it in a cookie that no script can read."""
 
     key: str = Field(min_length=1, max_length=200)
@@ -43,7 +44,7 @@ class KeyBody(BaseModel):
     admin: bool
 
 
-class NewKey(BaseModel):
+class NewKey(Body):
     """A key that is wanted."""
 
     user: UserName
@@ -58,7 +59,7 @@ class MadeKey(BaseModel):
     secret: str
 
 
-class RoleBody(BaseModel):
+class RoleBody(Body):
     """A role in a workspace: reader (see, ask), writer (add, teach, examine), owner (members)."""
 
     role: Role

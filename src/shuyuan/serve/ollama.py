@@ -17,10 +17,11 @@ from shuyuan import __version__
 from shuyuan.base.records import Answer, Decoding, Message
 from shuyuan.base.settings import Settings
 from shuyuan.serve.access import Door, Visitor
-from shuyuan.serve.limits import MOST_TOKENS
+from shuyuan.serve.limits import MOST_TOKENS, Body
+from shuyuan.serve.refusals import OllamaError, described
 from shuyuan.serve.speaking import while_there
 
-router = APIRouter(prefix="/api", tags=["ollama"])
+router = APIRouter(prefix="/api", tags=["ollama"], responses=described(OllamaError))
 Asker = Annotated[Visitor, Depends(Door("ask"))]
 Reader = Annotated[Visitor, Depends(Door("read"))]
 Text = Annotated[str, Field(max_length=2_000_000)]
@@ -34,7 +35,7 @@ class Ollama(Settings):
         return router
 
 
-class Options(BaseModel):
+class Options(Body):
     """How the answer is to be written; Ollama's other options tune its own engine and mean nothing here."""
 
     model_config = ConfigDict(extra="ignore")
@@ -45,7 +46,7 @@ class Options(BaseModel):
     stop: list[Annotated[str, Field(min_length=1)]] = Field(default=[], max_length=4)
 
 
-class OllamaMessage(BaseModel):
+class OllamaMessage(Body):
     """One turn."""
 
     model_config = ConfigDict(extra="ignore")
@@ -53,7 +54,7 @@ class OllamaMessage(BaseModel):
     content: Text
 
 
-class _Wanted(BaseModel):
+class _Wanted(Body):
     model_config = ConfigDict(extra="ignore")
     model: str = Field(min_length=1, max_length=300, description="with or without `:latest`")
     stream: bool = True
@@ -122,7 +123,7 @@ async def _answered(request: Request, visitor: Visitor, wanted: _Wanted, turns: 
         answer = await while_there(request, house.speaker.answer(opened, turns, decoding))
         return {**_piece(wanted.model, answer.text, form), **_end(answer)}
     pieces = house.speaker.pieces(opened, turns, decoding)
-    first = await anext(pieces)
+    first = await while_there(request, anext(pieces))
     return StreamingResponse(_lines(wanted.model, first, pieces, form), media_type="application/x-ndjson")
 
 

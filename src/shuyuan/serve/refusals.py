@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -46,6 +46,26 @@ class ErrorBody(BaseModel):
     error: Wrong
 
 
+class OllamaError(BaseModel):
+    """The form that Ollama's clients read."""
+
+    error: str
+
+
+class AnthropicWrong(BaseModel):
+    """What went wrong."""
+
+    type: str
+    message: str
+
+
+class AnthropicError(BaseModel):
+    """The form that Anthropic's clients read."""
+
+    type: Literal["error"] = "error"
+    error: AnthropicWrong
+
+
 class Refused(Exception):  # noqa: N818  (it is an answer)
     """A request that is not done, with its status; the sender can put it right."""
 
@@ -56,21 +76,22 @@ class Refused(Exception):  # noqa: N818  (it is an answer)
         self.status, self.what, self.hint, self.code, self.param, self.wait = status, what, hint, code, param, wait
 
 
-# What any endpoint may answer beside what it is for; drawn into the OpenAPI description.
-RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorBody, "description": words}
-    for status, words in {
-        400: "It cannot be done as asked",
-        401: "A key is needed",
-        403: "This key may not do it",
-        404: "It is not here",
-        409: "It is in the way of something else",
-        413: "Too large",
-        415: "The body is not of the type that is needed",
-        422: "A value is missing or out of bounds",
-        429: "Too much at once; Retry-After says when to come back",
-    }.items()
+_MEANT = {
+    400: "It cannot be done as asked",
+    401: "A key is needed",
+    403: "This key may not do it",
+    404: "It is not here",
+    409: "It is in the way of something else",
+    413: "Too large",
+    415: "The body is not of the type that is needed",
+    422: "A value is missing or out of bounds",
+    429: "Too much at once; Retry-After says when to come back",
 }
+
+
+def described(form: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """What any endpoint may answer beside what it is for, as its OpenAPI description has it."""
+    return {status: {"model": form, "description": words} for status, words in _MEANT.items()}
 
 
 def body(status: int, message: str, *, param: str | None = None, code: str | None = None, hint: str = "") -> Any:

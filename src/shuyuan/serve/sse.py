@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -84,7 +85,5 @@ def _told(error: Exception) -> Any:
         return body(error.status, error.what, code=error.code, hint=error.hint)
     if isinstance(error, Fixable):
         return of_fixable(error)[1]
-    import logging
-
     logging.getLogger("shuyuan.serve").exception("an answer broke off", exc_info=error)
     return body(500, "this should not have happened; the server's log says more")

@@ -17,6 +17,7 @@ from shuyuan.base.shelf import choose
 from shuyuan.serve.access import Door, Visitor
 from shuyuan.serve.files import FOLDER, path_of
 from shuyuan.serve.jobs import run_log
+from shuyuan.serve.limits import Body
 from shuyuan.serve.queue import Job
 from shuyuan.serve.refusals import Refused
 from shuyuan.serve.tail import Tail
@@ -38,7 +39,7 @@ class Tuning(Settings):
         return router
 
 
-class Hyperparameters(BaseModel):
+class Hyperparameters(Body):
     """`auto`: the route's own. `learning_rate_multiplier` is a factor of the route's own learning rate."""
 
     model_config = ConfigDict(extra="forbid")
@@ -47,13 +48,13 @@ class Hyperparameters(BaseModel):
     learning_rate_multiplier: Literal["auto"] | Annotated[float, Field(gt=0, le=1000)] = "auto"
 
 
-class Supervised(BaseModel):
+class Supervised(Body):
     """Learn the assistant's turns."""
 
     hyperparameters: Hyperparameters = Hyperparameters()
 
 
-class Method(BaseModel):
+class Method(Body):
     """How it is taught."""
 
     model_config = ConfigDict(extra="allow")
@@ -61,7 +62,7 @@ class Method(BaseModel):
     supervised: Supervised | None = None
 
 
-class TuningRequest(BaseModel):
+class TuningRequest(Body):
     """What is to be taught. `metadata.route` may name another route than lora that learns examples."""
 
     model_config = ConfigDict(extra="forbid")

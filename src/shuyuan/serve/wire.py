@@ -7,11 +7,11 @@ import secrets
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from shuyuan.base.records import Decoding, Message, Role
 from shuyuan.load import tools as tools_of
-from shuyuan.serve.limits import MOST_TOKENS
+from shuyuan.serve.limits import MOST_TOKENS, Body
 from shuyuan.serve.refusals import Refused
 
 MOST_CHARACTERS = 2_000_000  # of one text; the body's own bound is lower
@@ -19,37 +19,37 @@ MOST_CHOICES = 8
 Text = Annotated[str, Field(max_length=MOST_CHARACTERS)]
 
 
-class Part(BaseModel):
+class Part(Body):
     """A part of a message; only text can be read here."""
 
     type: Literal["text"]
     text: Text
 
 
-class Function(BaseModel):
+class Function(Body):
     """A function that the model may call; `parameters` is a JSON schema."""
 
     name: str = Field(min_length=1, max_length=64, pattern=r"^[\w.-]+$")
     description: Text = ""
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = Field(default_factory=dict)
     strict: bool | None = None
 
 
-class Tool(BaseModel):
+class Tool(Body):
     """What the model may use."""
 
     type: Literal["function"]
     function: Function
 
 
-class CalledFunction(BaseModel):
+class CalledFunction(Body):
     """A call: `arguments` is JSON."""
 
     name: str = Field(max_length=64)
     arguments: Text
 
 
-class Call(BaseModel):
+class Call(Body):
     """A call of an earlier turn."""
 
     id: str = Field(default="", max_length=200)
@@ -57,7 +57,7 @@ class Call(BaseModel):
     function: CalledFunction
 
 
-class ChatMessage(BaseModel):
+class ChatMessage(Body):
     """One turn."""
 
     model_config = ConfigDict(extra="ignore")  # clients send back whole answers: annotations, refusal, audio …
@@ -75,20 +75,20 @@ class ChatMessage(BaseModel):
         return self.content or ""
 
 
-class ChosenFunction(BaseModel):
+class ChosenFunction(Body):
     """The name of the function that has to be called."""
 
     name: str = Field(max_length=64)
 
 
-class ToolChoice(BaseModel):
+class ToolChoice(Body):
     """The one function that has to be called."""
 
     type: Literal["function"]
     function: ChosenFunction
 
 
-class JsonSchema(BaseModel):
+class JsonSchema(Body):
     """A schema that the answer has to keep to."""
 
     model_config = ConfigDict(populate_by_name=True)
@@ -98,7 +98,7 @@ class JsonSchema(BaseModel):
     strict: bool | None = None
 
 
-class ResponseFormat(BaseModel):
+class ResponseFormat(Body):
     """Text, any JSON object, or JSON of a schema."""
 
     type: Literal["text", "json_object", "json_schema"]
@@ -111,14 +111,14 @@ class ResponseFormat(BaseModel):
         return self
 
 
-class StreamOptions(BaseModel):
+class StreamOptions(Body):
     """Whether the last chunk tells the tokens that were used."""
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
 
 
-class ChatRequest(BaseModel):
+class ChatRequest(Body):
     """A request for an answer. What cannot take effect here is refused, not ignored."""
 
     model_config = ConfigDict(extra="forbid")

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 import os
+import resource
 import signal
 import sys
 import threading
@@ -27,6 +28,7 @@ from shuyuan.serve.queue import BEAT_SECONDS, LEASE_SECONDS, Job
 from shuyuan.serve.state import State
 from shuyuan.serve.tail import Tail
 
+READING_BYTES = 6_000_000_000  # of memory that may be mapped while documents are read
 GRACE_SECONDS = 20.0  # between asking the work to stop and ending the process
 
 
@@ -174,6 +176,7 @@ def _add(workspace: Workspace, job: Job, worker: Worker) -> Any:
     from shuyuan.prepare.adding import add
 
     given = job.given
+    resource.setrlimit(resource.RLIMIT_AS, (READING_BYTES, READING_BYTES))  # a hostile file becomes a fault
     return add(workspace, given.get("paths", ()), given.get("questions", ()), data=given.get("data", ()))
 
 

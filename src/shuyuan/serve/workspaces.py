@@ -10,8 +10,9 @@ from pydantic import BaseModel, Field
 from shuyuan.base.settings import Settings
 from shuyuan.base.workspace import Choices, Workspace, finished
 from shuyuan.serve.access import Door, Visitor
+from shuyuan.serve.limits import Body
 from shuyuan.serve.work import plain
-from shuyuan.teach.teaching import BARE, default_assistant, stale
+from shuyuan.teach.teaching import BARE, default_assistant
 
 router = APIRouter(prefix="/api", tags=["workspaces"])
 Anyone = Annotated[Visitor, Depends(Door("read", workspace=False))]
@@ -59,7 +60,7 @@ class Whole(Brief):
     taught: list[Taught]
 
 
-class NewWorkspace(BaseModel):
+class NewWorkspace(Body):
     """What a new workspace is built on."""
 
     name: str = Field(min_length=1, max_length=100)
@@ -96,7 +97,9 @@ def whole_workspace(visitor: Reader, workspace: str) -> Whole:
         for name in here.runs():
             done = finished(here.run(name)) or {}
             route, on = str(done.get("route", "")), str(done.get("on", ""))
-            taught.append(Taught(name=name, route=route, on=on, stale=stale(here, name), done=plain(done)))
+            taught.append(
+                Taught(name=name, route=route, on=on, stale=visitor.house.stale(here, name), done=plain(done))
+            )
         return Whole(
             **_brief(visitor, visitor.workspace).model_dump(),
             faults=faults,

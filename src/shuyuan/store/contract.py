@@ -77,7 +77,7 @@ def record(passage: Passage) -> dict[str, Any]:
 
 def from_record(row: dict[str, Any]) -> Passage:
     """The passage of `record`."""
-    return Passage(**{**row, "headings": tuple(row["headings"])})
+    return Passage.of(row)
 
 
 def in_order(scored: Collection[Scored], k: int) -> list[Scored]:

@@ -1,1 +1,1 @@
-"""The page: its source (Vue, TypeScript) in `src/`, one view a file; as built and served in `dist/`. It holds no logic."""
+"""The page: its source in `src/` (Vue, one view a file), as built and served in `dist/`. It holds no logic."""

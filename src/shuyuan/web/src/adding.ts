@@ -4,6 +4,7 @@ import { ref } from 'vue'
 import { said, upload } from './api'
 import { assistants, at, hasLibrary, refresh } from './house'
 import { ended, startJob, watchJob, wrong } from './jobs'
+import { placeOf } from './places'
 import type { Job } from './records'
 
 type Stage = '' | 'sending' | 'reading' | 'library' | 'done'
@@ -40,7 +41,7 @@ export function useAdding() {
     stage.value = 'sending'
     try {
       const form = new FormData()
-      for (const file of files) form.append('files', file, file.name)
+      for (const file of files) form.append('files', file, placeOf(file))
       const job = await upload<Job>(`${at.value}/documents`, form, (sent) => (share.value = sent))
       stage.value = 'reading'
       await through(job)

@@ -1,0 +1,439 @@
+"""Answers from a library: what is found, said and refused, beside AnythingLLM's rule and LlamaIndex.
+
+    python bench/answers.py FOLDER search             # SQuAD: recall@5 and nDCG@10 of each leg
+    python bench/answers.py FOLDER refusal            # answerable, near misses and questions from elsewhere
+    python bench/answers.py FOLDER answers --peers P  # SQuAD: exact match and F1, ours and LlamaIndex's
+    python bench/answers.py FOLDER draw               # the page anew, from what was kept
+
+A near miss is an answerable question whose passages are hidden from the search while their neighbours stay. Every
+answer is kept in FOLDER as it comes, so that a run can be stopped (`--seconds`) and gone on with. Intervals are 95 %,
+from 2,000 bootstrap draws of questions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from corpora import Corpus, elsewhere, fetched, handbook, reference, squad
+from paired import Contestant, keep, place, run_once, stamp
+
+from shuyuan.base.files import append_jsonl, fingerprint, read_jsonl, write_whole
+from shuyuan.base.progress import Bar, say
+from shuyuan.base.records import Answer, Question, ask
+from shuyuan.load.answering import ModelAssistant
+from shuyuan.load.embedder import Embedder, open_embedder
+from shuyuan.load.model import open_model
+from shuyuan.measure.accuracy import Accuracy
+from shuyuan.measure.exact_match import ExactMatch
+from shuyuan.measure.token_f1 import TokenF1
+from shuyuan.recall.citing import key_terms
+from shuyuan.recall.fuse import Fuse
+from shuyuan.recall.ground import Ground
+from shuyuan.recall.grounded import GroundedAssistant
+from shuyuan.recall.searching import Hit, Library
+from shuyuan.recall.threshold import COVERAGE
+
+MODEL, EMBEDDER = "qwen2.5-0.5b", "multilingual-e5-small"
+LEGS = {"hybrid": Fuse(), "meaning alone": Fuse(word_weight=0.0), "words alone": Fuse(word_weight=1.0)}
+SETS = {"squad": "en", "handbook-en": "en", "handbook-zh": "zh"}
+KINDS = ("elsewhere", "answerable", "near miss")
+MOST_TOKENS = 64
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question of the refusal figures; `hidden`: the passages that the search must not find."""
+
+    kind: str
+    question: Question
+    hidden: frozenset[str] = frozenset()
+
+
+class Hiding(Library):
+    """A library that does not find certain passages for certain questions: as if they had never been added."""
+
+    def __init__(self, library: Library, hidden: Mapping[str, frozenset[str]]) -> None:
+        super().__init__(library.folder, library._index, library._embedder, library.state, library.fuse)
+        self.hidden = hidden
+
+    def search_all(self, texts: Sequence[str], k: int) -> list[list[Hit]]:
+        """`Library.search_all` without what is hidden."""
+        found = []
+        depth = max(self.fuse.depth, k)
+        for text, (dense, words) in zip(texts, self.rankings(texts, depth + 20), strict=True):
+            hidden = self.hidden.get(text, frozenset())
+            legs = [[one for one in leg if one[0] not in hidden][:depth] for leg in (dense, words)]
+            best = {one.id: one for one in self.fuse.fuse(*legs)[:k]}
+            passages = self._index.passages(list(best))
+            found.append([Hit(p, best[p.id].score, best[p.id].cosine, best[p.id].word_rank) for p in passages])
+        return found
+
+
+def main() -> None:
+    """Measure one part, keep it, draw the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where packages, libraries and answers are kept between runs")
+    parser.add_argument("part", choices=("search", "refusal", "answers", "draw"))
+    parser.add_argument("--n", type=int, default=200, help="questions of each kind (search: five times as many)")
+    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
+    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
+    parser.add_argument("--seconds", type=float, default=1e9, help="stop asking after so long")
+    parser.add_argument("--peers", type=Path, help="the folder with the environment `llamaindex`")
+    parser.add_argument("--threads", type=int, default=2)
+    given = parser.parse_args()
+    given.ends = time.monotonic() + given.seconds
+    fetched(given.folder)
+    {"search": search, "refusal": refusal, "answers": answers, "draw": lambda _: None}[given.part](given)
+    file = Path(__file__).parent / "results" / "answers.json"
+    if file.exists():
+        write_whole(file.with_suffix(".md"), drawn(json.loads(file.read_text(encoding="utf-8"))))
+
+
+def stamped(given: argparse.Namespace) -> dict[str, Any]:
+    """When, where and how, without the folders of this machine."""
+    return {key: str(v).replace(str(given.folder), "FOLDER") if key == "command" else v for key, v in stamp().items()}
+
+
+def corpus_of(name: str, folder: Path) -> Corpus:
+    """The library behind a set; `handbook` asks only the facts that nothing here was tuned on."""
+    if name == "squad":
+        return squad(folder)
+    if name.startswith("reference"):
+        return reference(folder, name.partition("-")[2])
+    whole, language = handbook(), name.partition("-")[2]
+    kept = [q for q in whole.questions if q.answers and q.language == language and not tuned_on(q.fact)]
+    return Corpus("handbook", whole.passages, kept, whole.gold)
+
+
+def tuned_on(fact: str) -> bool:
+    """Whether a fact is in the half that may be looked at while the library is worked on."""
+    return int(hashlib.sha1(fact.encode()).hexdigest(), 16) % 2 == 0
+
+
+def library_of(corpus: Corpus, folder: Path, embedder: Embedder) -> Library:
+    """Built once; what did not change is not embedded again."""
+    return Library.build(
+        folder / "answers" / corpus.name, corpus.passages, embedder, folder / "answers", store="memory"
+    )
+
+
+def drawn_from(items: Sequence[Any], count: int) -> list[Any]:
+    """`count` of the items, always the same ones."""
+    shuffled = list(items)
+    random.Random(0).shuffle(shuffled)
+    return shuffled[:count]
+
+
+# search
+
+
+def search(given: argparse.Namespace) -> None:
+    """SQuAD: is the paragraph found?"""
+    corpus = squad(given.folder)
+    library = library_of(corpus, given.folder, open_embedder(EMBEDDER))
+    asked = drawn_from(corpus.questions, 5 * given.n)
+    places: dict[str, list[int]] = {leg: [] for leg in LEGS}
+    with Bar("searching", len(asked)) as bar:
+        for start in range(0, len(asked), 50):
+            part = asked[start : start + 50]
+            found = library.rankings([question.text for question in part], 50)
+            for question, (dense, words) in zip(part, found, strict=True):
+                (gold,) = corpus.gold[question.id]
+                for leg, fuse in LEGS.items():
+                    ids = [one.id for one in fuse.fuse(dense, words)][:10]
+                    places[leg].append(ids.index(gold) + 1 if gold in ids else 0)
+            bar.advance(len(part))
+    rows = {}
+    for leg, found_at in places.items():
+        place_N = np.array(found_at)
+        gain_N = np.where(place_N > 0, 1 / np.log2(np.maximum(place_N, 1) + 1), 0.0)
+        recall_N = ((place_N > 0) & (place_N <= 5)).astype(float)
+        rows[leg] = {"recall@5": interval(recall_N), "ndcg@10": interval(gain_N)}
+    keep(
+        "answers", "search", {**stamped(given), "n": len(asked), "passages": len(corpus.passages), "legs": rows}, drawn
+    )
+
+
+# refusal
+
+
+def refusal(given: argparse.Namespace) -> None:
+    """Ask all kinds in query mode, then count."""
+    embedder, inner = open_embedder(EMBEDDER), ModelAssistant("bare", open_model(MODEL))
+    for name in given.sets:
+        corpus = corpus_of(name, given.folder)
+        library = library_of(corpus, given.folder, embedder)
+        sat = _ask(given, name, asked_of(name, corpus, given), library, inner)
+        figures = {**stamped(given), "thresholds": library.state.thresholds, **_counted(sat)}
+        keep("answers", f"refusal {name}", figures, drawn)
+
+
+def asked_of(name: str, corpus: Corpus, given: argparse.Namespace) -> list[Asked]:
+    """The questions of one set, kind by kind."""
+    own = drawn_from(corpus.questions, given.n)
+    if name == "squad":
+        other = [q.text for q in handbook().questions if q.answers and q.language == "en"] + elsewhere(
+            given.folder, "en"
+        )
+    elif name == "handbook-en":
+        other = [q.text for q in drawn_from(squad(given.folder).questions, 1000)] + elsewhere(given.folder, "en")
+    else:
+        other = [q.text for q in reference(given.folder, "zh").questions] + elsewhere(given.folder, "zh")
+    return [
+        *(
+            Asked("elsewhere", Question(fingerprint(text), text, (), SETS[name], ""))
+            for text in drawn_from(other, given.n)
+        ),
+        *(Asked("answerable", question) for question in own),
+        *(Asked("near miss", question, corpus.gold[question.id]) for question in own),
+    ]
+
+
+def _ask(
+    given: argparse.Namespace, name: str, asked: Sequence[Asked], library: Library, inner: ModelAssistant
+) -> list[dict[str, Any]]:
+    """What was answered, from the file or now; each kind in turn, as long as the time lasts."""
+    file = given.folder / "answers" / f"refusal-{name}.jsonl"
+    mark = fingerprint(Ground().model_dump(), library.state.thresholds, library.state.documents)
+    done = {(row["kind"], row["id"]): row for row in read_jsonl(file) if row["mark"] == mark}
+    left = [one for one in asked if one.kind in given.kinds and (one.kind, one.question.id) not in done]
+    with Bar(name, len(asked), done=len(done)) as bar:
+        for kind in KINDS:
+            of = [one for one in left if one.kind == kind]
+            for start in range(0, len(of), BATCH):
+                if time.monotonic() > given.ends:
+                    break
+                part = of[start : start + BATCH]
+                hiding = Hiding(library, {one.question.text: one.hidden for one in part})
+                began = time.process_time()
+                said = GroundedAssistant("retrieve", inner, hiding).answer([ask(one.question.text) for one in part])
+                spent = (time.process_time() - began) / len(part)
+                found = hiding.search_all([one.question.text for one in part], Ground().passages)
+                rows = [
+                    _row(one, answer, hiding.nearness(one.question.text, hits), hits, mark, spent)
+                    for one, answer, hits in zip(part, said, found, strict=True)
+                ]
+                append_jsonl(file, rows)
+                done.update({(row["kind"], row["id"]): row for row in rows})
+                bar.advance(len(part))
+    return [done[key] for one in asked if (key := (one.kind, one.question.id)) in done]
+
+
+def _row(one: Asked, answer: Answer, near: float, hits: Sequence[Hit], mark: str, spent: float) -> dict[str, Any]:  # noqa: PLR0917
+    cosines = [hit.cosine for hit in hits if hit.cosine is not None]
+    right = Accuracy().measure(answer, one.question) if one.kind == "answerable" else None
+    return {
+        "kind": one.kind,
+        "id": one.question.id,
+        "mark": mark,
+        "refused": answer.refused,
+        "right": right,
+        "text": answer.text,
+        "retrieved": list(answer.retrieved),
+        "signals": _signals(one.question.text, answer, near, hits),
+        "cosines": cosines,
+        "cpu_seconds": round(spent, 2),
+    }
+
+
+def _signals(question: str, answer: Answer, near: float, hits: Sequence[Hit]) -> dict[str, float]:
+    """What could tell that there is an answer. `cited`: the share of the question's terms in what is cited, or 0."""
+    asked = key_terms(question)
+    cosines = sorted((hit.cosine for hit in hits if hit.cosine is not None), reverse=True) or [-1.0]
+    cited = {citation.passage_id for citation in answer.citations}
+    held = [
+        len(asked & key_terms(hit.passage.searchable)) / max(1, len(asked)) for hit in hits if hit.passage.id in cited
+    ]
+    return {
+        "cosine": cosines[0],
+        "cosine, margin": cosines[0] - float(np.mean(cosines[1:] or cosines)),
+        "terms": (near - cosines[0]) / COVERAGE,
+        "nearness": near,
+        "support": float(not answer.refused),
+        "support and terms": max(held, default=0.0),
+        "nearness, support and terms": near + COVERAGE * max(held, default=0.0),
+    }
+
+
+def anythingllm(cosines: Sequence[float]) -> bool:
+    """Whether AnythingLLM's Query mode refuses: none of the top 4 has a similarity of .25 or more.
+
+    Its `distanceToSimilarity` takes a cosine distance of 1 or more for a similarity of 1.
+    """
+    similarities = [1.0 if cosine <= 0 else cosine for cosine in cosines[:4]]
+    return not any(similarity >= 0.25 for similarity in similarities)
+
+
+def _counted(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    figures: dict[str, Any] = {}
+    by_kind = {kind: [row for row in rows if row["kind"] == kind] for kind in KINDS}
+    for kind, of in by_kind.items():
+        if of:
+            refused = np.array([row["refused"] for row in of], float)
+            theirs = np.array([anythingllm(row["cosines"]) for row in of], float)
+            spent = sum(row["cpu_seconds"] for row in of) / len(of)
+            figures[kind] = {"n": len(of), "refused": interval(refused), "anythingllm": interval(theirs)}
+            figures[kind]["cpu_seconds"] = round(spent, 2)
+    right = [row["right"] for row in by_kind["answerable"] if not row["refused"]]
+    if right:
+        figures["right, of those answered"] = interval(np.array(right, float))
+    names = sorted({name for row in rows for name in row["signals"]})
+    figures["auc"] = {
+        kind: {name: area(by_kind["answerable"], by_kind[kind], name) for name in names}
+        for kind in ("elsewhere", "near miss")
+        if by_kind[kind] and by_kind["answerable"]
+    }
+    return figures
+
+
+def area(yes: Sequence[Mapping[str, Any]], no: Sequence[Mapping[str, Any]], signal: str) -> dict[str, float]:
+    """The area under the curve with which one signal tells answerable questions from others, with its interval."""
+    a, b = (np.array([row["signals"].get(signal, 0.0) for row in rows], float) for rows in (yes, no))
+    wins = (a[:, None] > b[None]) + 0.5 * (a[:, None] == b[None])
+    draw = np.random.default_rng(0)
+    picks = [wins[draw.integers(0, len(a), len(a))][:, draw.integers(0, len(b), len(b))].mean() for _ in range(300)]
+    low, high = np.quantile(picks, [0.025, 0.975])
+    return {"value": round(float(wins.mean()), 3), "low": round(float(low), 3), "high": round(float(high), 3)}
+
+
+# answers
+
+
+def answers(given: argparse.Namespace) -> None:
+    """SQuAD: exact match and F1 on the same passages, vectors, weights and number of passages."""
+    corpus = squad(given.folder)
+    embedder = open_embedder(EMBEDDER)
+    library = library_of(corpus, given.folder, embedder)
+    asked = drawn_from(corpus.questions, given.n)
+    ours = _ask(
+        given,
+        "squad",
+        [Asked("answerable", question) for question in asked],
+        library,
+        ModelAssistant("bare", open_model(MODEL)),
+    )
+    theirs = _llamaindex(given, corpus, library, asked)
+    said = {
+        "ours": {row["id"]: row for row in ours},
+        "LlamaIndex": {row["id"]: row for row in theirs["rows"]},
+    }
+    both = [question for question in asked if all(question.id in rows for rows in said.values())]
+    figures: dict[str, Any] = {
+        **stamped(given),
+        "n": len(both),
+        "passages": len(corpus.passages),
+        "versions": theirs["versions"],
+    }
+    marks: dict[str, dict[str, Any]] = {}
+    for side, rows in said.items():
+        given_answers = [Answer(rows[q.id]["text"], refused=bool(rows[q.id].get("refused"))) for q in both]
+        metrics = {"exact match": ExactMatch(), "token F1": TokenF1(), "holds the answer": Accuracy()}
+        marks[side] = {
+            what: np.array([metric.measure(a, q) for a, q in zip(given_answers, both, strict=True)], float)
+            for what, metric in metrics.items()
+        }
+        figures[side] = {what: interval(values) for what, values in marks[side].items()}
+        figures[side]["found"] = interval(
+            np.array([bool(corpus.gold[q.id] & set(rows[q.id]["retrieved"][:4])) for q in both], float)
+        )
+        figures[side]["cpu_seconds"] = round(sum(rows[q.id]["cpu_seconds"] for q in both) / max(1, len(both)), 2)
+    figures["difference"] = {what: interval(marks["ours"][what] - marks["LlamaIndex"][what]) for what in marks["ours"]}
+    keep("answers", "answers", figures, drawn)
+
+
+def _llamaindex(
+    given: argparse.Namespace, corpus: Corpus, library: Library, asked: Sequence[Question]
+) -> dict[str, Any]:
+    file = given.folder / "answers" / "passages.jsonl"
+    kept = given.folder / "answers" / "llamaindex.jsonl"
+    texts = {passage.id: passage for passage in corpus.passages}
+    if not file.exists():
+        for passages, vectors in library._index.export():
+            rows = [
+                {"id": p.id, "text": p.text, "title": texts[p.id].headings[0], "vector": [float(x) for x in vector]}
+                for p, vector in zip(passages, vectors, strict=True)
+            ]
+            append_jsonl(file, rows)
+    contestant = Contestant("LlamaIndex", "llamaindex", "llamaindex_answers.py")
+    if contestant.python(given.peers) is None:
+        say("LlamaIndex is left out: there is no environment 'llamaindex' in --peers")
+        return {"rows": read_jsonl(kept), "versions": {}}
+    job = {
+        "passages": str(file.absolute()),
+        "kept": str(kept.absolute()),
+        "questions": [{"id": question.id, "text": question.text} for question in asked],
+        "model": MODEL,
+        "embedder": EMBEDDER,
+        "top_k": Ground().passages,
+        "most_tokens": MOST_TOKENS,
+        "seconds": max(0.0, given.ends - time.monotonic()),
+    }
+    report = run_once(contestant, job, given.peers, given.threads)
+    return {"rows": list(read_jsonl(kept)), "versions": report["versions"]}
+
+
+def interval(values: np.ndarray) -> dict[str, float]:
+    """The mean with its bootstrap interval."""
+    draws = np.random.default_rng(0).integers(0, len(values), (2000, len(values)))
+    low, high = np.quantile(values[draws].mean(1), [0.025, 0.975])
+    return {"value": round(float(values.mean()), 3), "low": round(float(low), 3), "high": round(float(high), 3)}
+
+
+# the page
+
+
+def drawn(record: Mapping[str, Any]) -> str:
+    """All parts as Markdown."""
+    lines = ["# Answers from a library\n"]
+    if part := record.get("search"):
+        lines += [
+            f"## What is found\n\n{place(part)}\n",
+            f"SQuAD, {part['passages']:,} paragraphs, {part['n']:,} questions.\n",
+        ]
+        lines += ["| ranking | recall@5 | nDCG@10 |", "|-|-|-|"]
+        lines += [
+            f"| {leg} | {shown(row['recall@5'])} | {shown(row['ndcg@10'])} |" for leg, row in part["legs"].items()
+        ]
+    for name in SETS:
+        if part := record.get(f"refusal {name}"):
+            lines += [f"\n## Refusing: {name}\n\n{place(part)}\n"]
+            lines += ["| questions | n | refused | refused by AnythingLLM's rule | CPU-seconds |", "|-|-|-|-|-|"]
+            for kind in KINDS:
+                if row := part.get(kind):
+                    cells = (kind, row["n"], shown(row["refused"]), shown(row["anythingllm"]), row["cpu_seconds"])
+                    lines.append(f"| {' | '.join(map(str, cells))} |")
+            if right := part.get("right, of those answered"):
+                lines += [f"\nRight, of the answerable ones that are answered: {shown(right)}."]
+            for kind, signals in part.get("auc", {}).items():
+                told = ", ".join(f"{signal} {shown(value)}" for signal, value in signals.items())
+                lines += [f"\nArea under the curve, answerable against {kind}: {told}."]
+    if part := record.get("answers"):
+        lines += [
+            f"\n## What is said\n\n{place(part)}\n",
+            f"SQuAD, {part['passages']:,} paragraphs, {part['n']:,} questions.\n",
+        ]
+        names = [*part["ours"]]
+        lines += [f"| | {' | '.join(names)} |", "|-" * (len(names) + 1) + "|"]
+        for side in ("ours", "LlamaIndex", "difference"):
+            cells = [shown(part[side][name]) if name in part[side] else "" for name in names]
+            lines.append(f"| {side} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def shown(of: Mapping[str, float] | float) -> str:
+    """A share with its interval."""
+    return str(of) if not isinstance(of, Mapping) else f"{of['value']:.3f} ({of['low']:.3f} to {of['high']:.3f})"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""How an answer is made: read two passages at a time, marked sentence by sentence, refused when nothing is near."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from test_recall import DOCUMENTS, Extracts, HashedTerms, passages
+
+from shuyuan.base.records import GREEDY, Answer, Conversation, Decoding, Message, Passage, ask
+from shuyuan.examine.sitting import read_answer
+from shuyuan.recall.citing import key_terms, support
+from shuyuan.recall.ground import Ground
+from shuyuan.recall.grounded import AT_ONCE, GroundedAssistant
+from shuyuan.recall.searching import Library
+from shuyuan.recall.threshold import COVERAGE, calibrate, nearness
+
+
+class Says:
+    """An assistant that says what it is told to, whatever it is asked, and keeps how it was asked."""
+
+    name = "says"
+
+    def __init__(self, *texts: str) -> None:
+        self.texts = list(texts)
+        self.asked: list[str] = []
+        self.decodings: list[Decoding] = []
+
+    def nats(self, texts: Sequence[str]) -> list[float]:
+        return [0.0 for _ in texts]
+
+    def answer(self, conversations: Sequence[Conversation], decoding: Decoding = GREEDY) -> list[Answer]:
+        answers = []
+        for conversation in conversations:
+            self.asked.append(conversation[-1].content)
+            self.decodings.append(decoding)
+            answers.append(Answer(self.texts.pop(0), prompt_tokens=7, answer_tokens=3, seconds=1.0))
+        return answers
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Library:
+    return Library.build(tmp_path / "library", passages(), HashedTerms(), tmp_path / "cache", store="memory")
+
+
+def grounded(library: Library, inner: Says | Extracts, mode: str = "query") -> GroundedAssistant:
+    return GroundedAssistant("retrieve", inner, library, Ground(mode=mode, threshold=-1.0))
+
+
+# sentence by sentence
+
+
+def test_each_sentence_has_its_own_sources() -> None:
+    said = "The default rank is 16. Professor Zhang of Tsinghua wrote it. 默认显示四段资料。"
+    found = support("What is the default rank, and who wrote it?", said, passages())
+    by_quote = {citation.quote: citation.supports for citation in found.citations}
+    assert by_quote == {"The default rank is 16.": ((0, 23),), "默认显示四段资料。": ((62, 71),)}
+    assert [said[start:end] for start, end in found.unsupported] == ["Professor Zhang of Tsinghua wrote it."]
+    for citation in found.citations:
+        assert DOCUMENTS[citation.source][citation.start : citation.end] == citation.quote
+
+
+def test_one_place_may_speak_for_two_sentences() -> None:
+    said = "It trains two small matrices. LoRA trains small matrices."
+    found = support("What does LoRA do?", said, passages())
+    assert [citation.supports for citation in found.citations] == [((0, 29), (30, 57))]
+    assert not found.unsupported
+
+
+def test_nothing_supported_is_all_unsupported() -> None:
+    found = support("书院在哪里？", "在长沙。😀在岳麓山。", passages())
+    assert not found.citations
+    assert found.unsupported == ((0, 4), (4, 10))
+    assert support("x", "", passages()).unsupported == ()
+
+
+def test_a_number_in_one_sentence_does_not_spoil_the_others() -> None:
+    said = "LoRA trains two small matrices. The default rank is 64."
+    found = support("What does LoRA train?", said, passages())
+    assert [said[start:end] for start, end in found.unsupported] == ["The default rank is 64."]
+    assert [citation.quote for citation in found.citations] == ["LoRA trains two small matrices."]
+
+
+def test_marks_survive_being_kept() -> None:
+    found = support("What does LoRA train?", "LoRA trains two small matrices. It is red.", passages())
+    answer = Answer("…", citations=found.citations, unsupported=found.unsupported)
+    assert read_answer(json.loads(json.dumps(asdict(answer)))) == answer
+    old = asdict(answer)
+    del old["unsupported"], old["citations"][0]["supports"]
+    assert read_answer(old).unsupported == ()
+
+
+# reading
+
+
+def test_what_two_passages_do_not_hold_is_read_further(library: Library) -> None:
+    inner = Says("It was Professor Zhang.", "增量预训练的学习率默认是 2e-5。")
+    (answer,) = grounded(library, inner).answer([ask("LoRA rank questions 学习率?")])
+    assert len(inner.asked) == 2
+    assert all(asked.count("\n[") + asked.startswith("[") == AT_ONCE for asked in inner.asked)
+    assert inner.asked[0] != inner.asked[1]
+    if not answer.refused:  # which passages came second is the search's choice
+        assert answer.citations[0].quote == "增量预训练的学习率默认是 2e-5。"
+    assert (answer.prompt_tokens, answer.answer_tokens) == (14, 6)
+    assert answer.seconds > 2
+
+
+def test_a_supported_answer_is_not_asked_for_twice(library: Library) -> None:
+    inner = Says("The default rank is 16.")
+    (answer,) = grounded(library, inner).answer([ask("What is the default rank of LoRA?")])
+    assert answer.citations[0].supports == ((0, 23),)
+    assert (answer.prompt_tokens, answer.unsupported) == (7, ())
+
+
+def test_unsupported_sentences_are_marked_not_hidden(library: Library) -> None:
+    inner = Says("The default rank is 16. Professor Zhang of Tsinghua chose it.")
+    (answer,) = grounded(library, inner).answer([ask("What is the default rank of LoRA?")])
+    assert not answer.refused
+    assert [answer.text[start:end] for start, end in answer.unsupported] == ["Professor Zhang of Tsinghua chose it."]
+
+
+def test_beyond_the_library_every_sentence_is_marked(library: Library) -> None:
+    inner = Says("不知道。", "不知道。", "巴黎。法国的首都。")
+    (answer,) = grounded(library, inner, "chat").answer([ask("法国的首都在哪里？")])
+    assert answer.beyond
+    assert [answer.text[start:end] for start, end in answer.unsupported] == ["巴黎。", "法国的首都。"]
+    assert not answer.citations
+    assert answer.prompt_tokens == 21
+
+
+def test_how_it_is_decoded_reaches_the_model(library: Library) -> None:
+    inner, how = Says("It is red.", "It is red.", "Red."), Decoding(max_tokens=9, temperature=0.5, seed=3)
+    assistant = grounded(library, inner, "chat")
+    assistant.answer([ask("Which colour?")], how)
+    assert inner.decodings == [how] * 3
+    stream = GroundedAssistant("r", Extracts(), library, Ground(threshold=-1.0)).stream(
+        ask("What is the default rank?")
+    )
+    assert "".join(stream) == "The default rank is 16."
+
+
+# conversations
+
+
+def test_a_follow_up_finds_its_subject_and_an_off_topic_one_nothing(library: Library) -> None:
+    before = (*ask("What is the default rank of LoRA?"), Message("assistant", "16"))
+    assistant = GroundedAssistant("retrieve", Extracts(), library, Ground(threshold=0.5))
+    leans, off = assistant.answer([(*before, *ask("What does it train?")), (*before, *ask("xylophone zither?"))])
+    assert leans.retrieved[0] == "id-guide/lora.md"
+    assert off.refused
+    assert not off.citations
+
+
+# nearness
+
+
+def test_nearness_joins_meaning_and_terms() -> None:
+    lora = passages()[0]
+    asked = "default rank LoRA"
+    assert key_terms(asked) <= key_terms(lora.searchable)
+    assert nearness(asked, 0.5, [lora]) == pytest.approx(0.5 + COVERAGE)
+    assert nearness("xylophone", 0.5, [lora]) == 0.5
+    assert nearness("?!", 0.5, [lora]) == nearness("", 0.5, []) == 0.5
+    far = Passage("x", "x", "x.md", 0, 1, "x")
+    assert nearness(asked, 0.5, [far, far, far, far, lora]) == 0.5
+
+
+def test_the_threshold_stands_between_everyday_questions_and_own_ones() -> None:
+    def near(texts: Sequence[str]) -> list[float]:
+        return [0.9 if any(text in p.text or text in p.headings for p in passages()) else 0.3 for text in texts]
+
+    assert calibrate(near, passages()) == {"zh": 0.45, "en": 0.45}
+    own_are_everyday = calibrate(lambda texts: [0.3 for _ in texts], passages())
+    assert own_are_everyday == {"zh": 0.165, "en": 0.165}
+
+
+def test_a_library_learns_its_thresholds(library: Library) -> None:
+    assert set(library.state.thresholds) == {"zh", "en"}
+    hits = library.search("default rank of LoRA", 4)
+    assert library.nearness("default rank of LoRA", hits) > library.state.thresholds["en"]
+    far = "Who painted the ceiling of the Sistine Chapel?"
+    assert library.nearness(far, library.search(far, 4)) < library.state.thresholds["en"]
