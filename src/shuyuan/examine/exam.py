@@ -18,7 +18,7 @@ from shuyuan.base.shelf import choices, choose, kebab_name
 from shuyuan.base.workspace import Workspace, finished
 from shuyuan.examine.machine import machine
 from shuyuan.examine.marking import VERSION, mark
-from shuyuan.examine.papers import DEFAULT, Paper, pick
+from shuyuan.examine.papers import USUAL, Paper, pick
 from shuyuan.examine.power import foresight
 from shuyuan.examine.relevance import relevant_passages
 from shuyuan.examine.results import BASE, Exam, write_sitting
@@ -33,7 +33,7 @@ def exam(
     assistants: Sequence[str] = (),
     name: str = "",
     *,
-    papers: Sequence[str] = DEFAULT,
+    papers: Sequence[str] = USUAL,
     questions: int = 0,
     general: int = 0,
     k: int = 5,
@@ -57,7 +57,7 @@ def exam(
 
 
 def chosen_papers(
-    workspace: Workspace, names: Sequence[str] = DEFAULT, *, k: int = 5, general: int = 0, seed: int = 0
+    workspace: Workspace, names: Sequence[str] = USUAL, *, k: int = 5, general: int = 0, seed: int = 0
 ) -> tuple[Paper, ...]:
     """The papers of these names, in the order of the shelf, knowledge among them. Raises Fixable for an unknown one."""
     given: dict[str, dict[str, Any]] = {
@@ -66,7 +66,7 @@ def chosen_papers(
         "held-out": {"documents": workspace.material.held_out()},
     }
     found = []
-    for name in sorted({"knowledge", *names}, key=[*DEFAULT, *choices("examine"), *names].index):
+    for name in sorted({"knowledge", *names}, key=[*USUAL, *choices("examine"), *names].index):
         kind = choose("examine", name)
         seeded = {"seed": seed} if "seed" in kind.model_fields else {}
         found.append(kind.of({**given.get(name, {}), **seeded}))

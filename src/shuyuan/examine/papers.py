@@ -13,7 +13,7 @@ from shuyuan.base.records import Answer, Question
 from shuyuan.base.settings import Settings
 from shuyuan.measure.marking import Metric
 
-DEFAULT = ("knowledge", "unanswerable", "forgetting")  # what is sat when no paper is named
+USUAL = ("knowledge", "unanswerable", "forgetting")  # what is sat when no paper is named
 
 
 @dataclass(frozen=True, slots=True)

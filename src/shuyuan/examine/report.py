@@ -17,7 +17,7 @@ from shuyuan.base.guards import Guards
 from shuyuan.base.shelf import choices, choose
 from shuyuan.examine import drawings, page
 from shuyuan.examine.ledger import ledger, tally
-from shuyuan.examine.papers import DEFAULT
+from shuyuan.examine.papers import USUAL
 from shuyuan.examine.results import BASE, Exam
 from shuyuan.examine.tables import columns, markdown_table, percent, recall_k, verdict_lines, verdict_words
 from shuyuan.examine.words import Language, Speech, plain
@@ -122,7 +122,7 @@ def commands(exam: Exam) -> list[str]:
         "--k": recall_k(exam),
         "--seed": exam.seed,
     }
-    if tuple(papers) != DEFAULT:
+    if tuple(papers) != USUAL:
         flags |= {"--papers": ",".join(papers)}
     if exam.settings.get("temperature"):
         flags |= {"--samples": exam.settings["samples"], "--temperature": exam.settings["temperature"]}
