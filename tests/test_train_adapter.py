@@ -175,8 +175,8 @@ def test_principal_factors_are_the_best_approximation(shape: tuple[int, int]) ->
     torch.manual_seed(0)
     weight = torch.randn(shape)
     A, B = principal_factors(weight, 5, scale=1.7)
-    U, S, V = torch.linalg.svd(weight)
-    close(1.7 * B @ A, U[:, :5] @ torch.diag(S[:5]) @ V[:5])
+    U, S, V = torch.linalg.svd(weight.double())  # in float32 it is off by more than we are, on some processors
+    close(1.7 * B @ A, (U[:, :5] @ torch.diag(S[:5]) @ V[:5]).float())
     close(A.norm(dim=1), B.norm(dim=0))
     with pytest.raises(Fixable, match="PiSSA cannot start with rank 31"):
         principal_factors(weight, 31, 1.0)
