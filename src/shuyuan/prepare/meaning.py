@@ -7,12 +7,14 @@ nothing in the other language, where a translation cannot be told from an honest
 differ in a number, a name in Latin letters or a “not” ask different things, however near they are.
 
 What is as near as only leaks are is refused; what is nearer than most honest rows is shown as a suspicion. How often
-this errs is measured in bench/leaks.py; the thresholds are for multilingual-e5-small.
+this errs is measured in bench/leaks.py; the thresholds are for multilingual-e5-small. Between languages nothing is
+refused among fewer than `ENOUGH` texts: the margin grows when there are few neighbours.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -29,9 +31,10 @@ Found = tuple[int, int, float, str]  # row of the lessons, column of the questio
 
 SAME = 0.976  # cosine of two texts of one language that ask the same, about different facts or unnamed ones
 SAME_FACT = 0.993  # the same under one fact
-ACROSS = 0.42  # margin between two languages
+ACROSS = 0.48  # margin between two languages
 SUSPECT, SUSPECT_ACROSS = 0.965, 0.25
 FEWEST = 20  # texts of a language, below which its centre is not known and nothing is compared across
+ENOUGH = 400  # texts of each language, below which a place looks less crowded than it is: then a margin is only shown
 LONGEST = 300  # characters of a turn that is compared whole; of longer ones, the sentences that ask
 _NEAR = slice(1, 4)  # the neighbours, without the nearest, that say how crowded a place is
 _ROWS = 2048
@@ -76,6 +79,7 @@ def alike(lessons: Sequence[Said], learned_LD: Vectors, questions: Sequence[Ques
     """
     best: dict[tuple[str, str], tuple[float, Hit]] = {}
     tongues = np.array([language(one.text) for one in lessons]), np.array([q.language for q in questions])
+    counted = Counter(np.concatenate(tongues).tolist())
     for row, column, score, why in itertools.chain(
         _in_one_language(learned_LD, asked_QD, tongues), _across(learned_LD, asked_QD, tongues)
     ):
@@ -85,7 +89,8 @@ def alike(lessons: Sequence[Said], learned_LD: Vectors, questions: Sequence[Ques
             continue
         if why == _OTHER_WORDS and _marks(lessons[row].text) != _marks(question.text):
             continue
-        sure = score >= (ACROSS if why == _OTHER_TONGUE else SAME)
+        crowd = min(counted[tongues[0][row]], counted[tongues[1][column]])
+        sure = score >= SAME if why == _OTHER_WORDS else score >= ACROSS and crowd >= ENOUGH
         hit = Hit(question, example, f"it asks the same in {why} ({score:.3f})", sure, score)
         known = best.get((question.id, example.id))
         if known is None or known[0] < score:
