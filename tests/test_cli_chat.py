@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -101,16 +102,16 @@ def test_on_a_terminal_ctrl_c_stops_and_ctrl_d_leaves(school: Path) -> None:
     assert b"prompt answers. /help for more" in shown
     chat.send_signal(signal.SIGINT)
     os.write(ours, b"\n/help\n")
-    assert b"Ctrl-D: leave" in _until(ours, b"leave")
+    assert b"Ctrl-D: leave" in _until(ours, b"leave", b"> ")
     os.write(ours, b"\x04")
     assert chat.wait(timeout=60) == 0
     os.close(ours)
 
 
-def _until(terminal: int, wanted: bytes) -> bytes:
-    """What a terminal shows up to `wanted`."""
+def _until(terminal: int, *wanted: bytes) -> bytes:
+    """What a terminal shows up to `wanted`, each after the one before."""
     shown, ends = b"", time.monotonic() + 120
-    while wanted not in shown and time.monotonic() < ends:
+    while not re.search(b".*".join(map(re.escape, wanted)), shown, re.DOTALL) and time.monotonic() < ends:
         shown += os.read(terminal, 4096)
     return shown
 

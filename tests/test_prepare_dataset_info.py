@@ -224,9 +224,11 @@ def test_raw_texts_outlive_a_visit_of_their_folder(workspace: Workspace, tmp_pat
     data = folder(tmp_path)
     (data / "notes.md").write_text("# Notes\n\nOne.")
     add(workspace, [data], data=[data / "wiki.jsonl"])
+    paths = {document.source for document in workspace.material.documents()}
     added = add(workspace, [data])
     assert added.forgotten == 0
-    assert added.documents == 3
+    assert {document.source for document in workspace.material.documents()} == paths
+    assert sum("wiki.jsonl" in path for path in paths) == 2
 
 
 def test_data_and_exam_are_compared_before_a_teaching(workspace: Workspace, tmp_path: Path) -> None:

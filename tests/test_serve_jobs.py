@@ -28,7 +28,7 @@ from shuyuan.serve.refusals import Refused
 from shuyuan.serve.state import State
 from shuyuan.teach.teaching import teach
 
-LONG = {"rank": 4, "epochs": 12, "longest": 128}  # 72 steps, a checkpoint at 50
+LONG = {"rank": 4, "epochs": 60, "longest": 128}  # 360 steps, a checkpoint at every 50
 
 
 @pytest.fixture(scope="module")
