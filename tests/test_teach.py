@@ -175,6 +175,31 @@ def test_assistants_are_built_on_one_another(school: Workspace) -> None:
     assert "changed" in stale(school, "second")
 
 
+def test_documents_stand_in_front_of_every_question(
+    base: ModelAssistant, lessons: Lessons, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    documents = [*lessons.documents, *(replace(lessons.documents[0], id=f"{n}", language="en") for n in range(2))]
+    run = Run("long", tmp_path / "long", tmp_path)
+    run.folder.mkdir()
+    long = choose("teach", "prompt").of({"documents": 400, "instruction": "答。"})
+    taught = long.teach(base, replace(lessons, documents=documents), run)  # type: ignore[attr-defined]
+    assert "1 of 3 documents stand whole in front of every question: 400 of" in capsys.readouterr().err
+    assert taught.system.startswith("答。\n\n[docs/a.md]\n# 书院")
+    assert taught.system == long.open(base, run).system  # type: ignore[attr-defined]
+    assert (
+        base.model.tokenizer.decode(taught.prompt(QUESTIONS[0])).count("秩是十六")
+        == taught.system.count("秩是十六")
+        > 2
+    )
+    with pytest.raises(Fixable, match="the prompt takes") as refused:
+        choose("teach", "prompt").of({"documents": 10**6}).teach(  # type: ignore[attr-defined]
+            base, replace(lessons, documents=documents * 1000), run
+        )
+    assert "--documents" in refused.value.hint
+    with pytest.raises(Fixable, match="no documents"):
+        long.teach(base, Lessons(), run)  # type: ignore[attr-defined]
+
+
 def test_unknown_names_get_the_near_miss(school: Workspace) -> None:
     with pytest.raises(Fixable) as route:
         teach(school, "lorra")
