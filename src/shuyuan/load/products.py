@@ -66,6 +66,7 @@ def is_packed(weight: Tensor) -> bool:
     return weight in _packed
 
 
+@torch.no_grad()  # a graph would keep the weights alive after their network
 def product_of(layers: Sequence[nn.Module], pack: bool) -> Product:
     """The product of linear layers that read the same input. `pack` False: their weights stay as they are."""
     bases = [_base(layer) for layer in layers]
