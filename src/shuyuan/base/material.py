@@ -10,9 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from shuyuan.base.asked import TABLES, AskedQuestions
 from shuyuan.base.errors import Fixable, disk_errors
 from shuyuan.base.lazy import Lazy
 from shuyuan.base.records import Document, Example, Lessons, Message, Passage, Question
@@ -31,7 +33,10 @@ create index passages_by_document on passages (document_id, position);
 create table examples (id text primary key, origin text not null, record text not null);
 create table questions (id text primary key, origin text not null, record text not null);
 """
-_LATER = "create table if not exists held_out (source text primary key)"  # older workspaces get it when they are opened
+_LATER = (
+    "create table if not exists held_out (source text primary key)",
+    *TABLES,
+)  # of older workspaces, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +82,10 @@ class Material:
                     for statement in _SCHEMA.split(";"):
                         db.execute(statement)
                     db.execute(f"pragma user_version = {VERSION}")
-        if not self._db.execute("select 1 from sqlite_master where name = 'held_out'").fetchone():
+        if not self._db.execute("select 1 from sqlite_master where name = 'answers_go_with_documents'").fetchone():
             with self._change() as db:
-                db.execute(_LATER)
+                for statement in _LATER:
+                    db.execute(statement)
 
     @contextmanager
     def _change(self) -> Iterator[sqlite3.Connection]:
@@ -121,16 +127,25 @@ class Material:
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def put_document(self, file: File, document: Document | None, passages: Sequence[Passage] = ()) -> None:
-        """Replace what is known of one file, in one step. No document: the file could not be read."""
+        """Replace what is known of one file, in one step. No document: the file could not be read.
+
+        A document whose text is the old one is the old one, cut anew: answers that cite it stay.
+        """
         with self._change() as db:
-            db.execute("delete from files where source = ?", (file.source,))
+            there = self.document(file.source)
+            if document is None or there is None or (there.id, there.text) != (document.id, document.text):
+                db.execute("delete from files where source = ?", (file.source,))
             db.execute(
-                "insert into files values (?, ?, ?, ?, ?)",
+                "insert into files values (?, ?, ?, ?, ?) on conflict (source) do update set sha256 = excluded.sha256, "
+                "bytes = excluded.bytes, modified = excluded.modified, fault = excluded.fault",
                 (file.source, file.sha256, file.bytes, file.modified, file.fault),
             )
             if document is None:
                 return
-            db.execute("insert into documents values (?, ?, ?)", (document.id, document.source, _json(document)))
+            row = (document.id, document.source, _json(document))
+            updated = "on conflict (id) do update set record = excluded.record"
+            db.execute(f"insert into documents values (?, ?, ?) {updated}", row)
+            db.execute("delete from passages where document_id = ?", (document.id,))
             db.executemany(
                 "insert into passages values (?, ?, ?, ?)",
                 ((p.id, p.document_id, position, _json(p)) for position, p in enumerate(passages)),
@@ -165,6 +180,13 @@ class Material:
             tuple(ids),
         )
         return tuple(Passage.of(json.loads(row[0])) for row in rows)
+
+    # what was asked
+
+    @cached_property
+    def asked(self) -> AskedQuestions:
+        """The questions that were asked here."""
+        return AskedQuestions(self._db, self._change, self.document)
 
     # examples and questions
 
