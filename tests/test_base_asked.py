@@ -119,7 +119,9 @@ def test_no_answer_outlives_the_text_it_cites(material: Material, how: str) -> N
     kept = [row for line in material._db.iterdump() for row in [line] if "asked" in line]
     assert sum("初八" in row for row in kept) == 1, "the other's alone"
     material.asked.put(wording(QUESTION), answer(source="other.md"), "retrieve", 2.0)
-    assert (material.asked.get(name).state, material.asked.get(name).public) == ("answered", False), "seen by no one yet"
+    assert (material.asked.get(name).state, material.asked.get(name).public) == ("answered", False), (
+        "seen by no one yet"
+    )
 
 
 def test_an_answer_written_while_its_document_went_is_not_kept(material: Material) -> None:
@@ -140,8 +142,23 @@ def test_the_same_text_cut_anew_keeps_its_answers(material: Material) -> None:
     assert material.counts()["documents"] == 2
 
 
+def test_questions_are_no_change_of_the_material(material: Material) -> None:
+    before = material.changes()
+    name = material.asked.put(wording(QUESTION), answer(), "retrieve", 1.0)
+    material.asked.publish(name)
+    material.asked.remove(name)
+    assert material.changes() == before > 0
+    material.remove_files(["other.md"])
+    assert material.changes() == before + 1
+
+
 def test_finding_in_any_width_case_and_script(material: Material) -> None:
-    rows = ["What is the rank of LoRA? 🎓", "ＬｏＲＡ 的秩是多少？", "How does an exam work? 100%", "书院的藏书楼在哪里"]
+    rows = [
+        "What is the rank of LoRA? 🎓",
+        "ＬｏＲＡ 的秩是多少？",
+        "How does it work? 100%",
+        "书院的藏书楼在哪里",
+    ]
     names = [material.asked.put(wording(text), None, "r", float(at)) for at, text in enumerate(rows)]
     material.asked.put(wording(rows[0]), None, "r", 1.5)
     material.asked.put(wording(rows[3]), answer("在后山，名叫 Ｎine 楼。👨‍👩‍👧", "other.md"), "r", 3.0)
@@ -181,12 +198,14 @@ def test_an_older_workspace_gets_the_tables(tmp_path: Path) -> None:
     path = tmp_path / "material.sqlite"
     Material(path).close()
     with sqlite3.connect(path) as db:
-        for table in ("asked_wordings", "asked_sources", "asked_keeping", "asked"):
+        for table in ("asked_wordings", "asked_sources", "asked_keeping", "asked", "changes"):
             db.execute(f"drop table {table}")
         db.execute("drop trigger answers_go_with_documents")
     db.close()
     material = Material(path)
     assert material.asked.find() == ([], 0)
+    material.remove_files([])
+    assert material.changes() == 1
 
 
 def test_killed_while_asking_stays_sound(tmp_path: Path) -> None:

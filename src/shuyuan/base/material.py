@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,10 +33,12 @@ create index passages_by_document on passages (document_id, position);
 create table examples (id text primary key, origin text not null, record text not null);
 create table questions (id text primary key, origin text not null, record text not null);
 """
-_LATER = (
+_LATER = (  # of older workspaces, too
     "create table if not exists held_out (source text primary key)",
+    "create table if not exists changes (id integer primary key, number integer not null)",
+    "insert or ignore into changes values (1, 0)",
     *TABLES,
-)  # of older workspaces, too
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +53,17 @@ class File:
 
 
 class Material:
-    """The records of one workspace. Every change is one transaction that outlasts kill -9 and a power cut."""
+    """The records of one workspace. Every change is one transaction that outlasts kill -9 and a power cut.
 
-    def __init__(self, path: Path) -> None:
+    Another writer is waited for `wait_seconds`.
+    """
+
+    def __init__(self, path: Path, wait_seconds: float = 30) -> None:
         self._path = path
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
+                self._db = sqlite3.connect(path, timeout=wait_seconds, isolation_level=None)
                 self._db.execute("pragma journal_mode = wal")
                 self._db.execute("pragma synchronous = full")
                 self._db.execute("pragma foreign_keys = on")
@@ -77,21 +82,23 @@ class Material:
         if 0 < version < VERSION:
             self._db.execute(f"pragma user_version = {VERSION}")
         if version == 0:
-            with self._change() as db:
+            with self._change(counted=False) as db:
                 if db.execute("pragma user_version").fetchone() == (0,):  # or another process made it meanwhile
                     for statement in _SCHEMA.split(";"):
                         db.execute(statement)
                     db.execute(f"pragma user_version = {VERSION}")
         if not self._db.execute("select 1 from sqlite_master where name = 'answers_go_with_documents'").fetchone():
-            with self._change() as db:
+            with self._change(counted=False) as db:
                 for statement in _LATER:
                     db.execute(statement)
 
     @contextmanager
-    def _change(self) -> Iterator[sqlite3.Connection]:
+    def _change(self, counted: bool = True) -> Iterator[sqlite3.Connection]:
         try:
             self._db.execute("begin immediate")
             yield self._db
+            if counted:
+                self._db.execute("update changes set number = number + 1")
             self._db.execute("commit")
         except BaseException as error:
             if self._db.in_transaction:
@@ -103,6 +110,11 @@ class Material:
     def close(self) -> None:
         """Close the database; the object cannot be used afterwards."""
         self._db.close()
+
+    def changes(self) -> int:
+        """How often anything was changed that could be learned or looked up."""
+        (number,) = self._db.execute("select number from changes").fetchone()
+        return int(number)
 
     # files and documents
 
@@ -186,7 +198,7 @@ class Material:
     @cached_property
     def asked(self) -> AskedQuestions:
         """The questions that were asked here."""
-        return AskedQuestions(self._db, self._change, self.document)
+        return AskedQuestions(self._db, partial(self._change, counted=False), self.document)
 
     # examples and questions
 
