@@ -6,7 +6,6 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from shuyuan.base.progress import say
 from shuyuan.cli.shell import Command, Desk
 
 
@@ -18,10 +17,15 @@ shuyuan question keep private     only who may write here sees them, until one i
 shuyuan question keep public      each becomes a page once it is answered
 shuyuan question keep off         none is kept
 """
-    keeping: Annotated[Literal["off", "private", "public"], Field(description="off, private or public")]
+    keeping: Annotated[
+        Literal["off", "private", "public"] | None,
+        Field(description="off, private or public; left out: say which it is", json_schema_extra={"positional": True}),
+    ] = None
 
     def run(self, desk: Desk) -> int:
         """Say what holds from now on."""
-        desk.workspace().material.asked.keep(self.keeping)
-        say(f"questions from now on: {self.keeping}")
+        asked = desk.workspace().material.asked
+        if self.keeping:
+            asked.keep(self.keeping)
+        print(asked.keeping())
         return 0

@@ -39,6 +39,7 @@ shuyuan question list --order most             what is asked most often
             (one.times, day(one.last), "page" if one.public else one.state, shortened(one.text), one.id)
             for one in found
         ]
-        shown = f"{table(rows, ('times', 'last', 'state', 'question', 'id'))}\n\n" if rows else ""
-        desk.show(f"{shown}{len(rows):,} of {total:,} questions · from now on: {asked.keeping()}", [{**asdict(one), "state": one.state} for one in found])
+        listed = f"{table(rows, ('times', 'last', 'state', 'question', 'id'))}\n\n" if rows else ""
+        page = f"{listed}{len(rows):,} of {total:,} questions · from now on: {asked.keeping()}"
+        desk.show(page, [{**asdict(one), "state": one.state} for one in found])
         return 0
