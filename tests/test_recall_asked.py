@@ -80,7 +80,7 @@ def test_two_wordings_answered_from_one_sentence_are_one_question(material: Mate
     assert asked(material, library, "The default rank, what is it?") == name
     assert material.asked.get(name).wordings == (RANK, "The default rank, what is it?")
     assert asked(material, library, "What is the default rank of 16?") != name, "a number makes another question"
-    assert asked(material, library, "What is the default split?", says=["No."] * 2) != name, "nor did that cite it"
+    assert asked(material, library, "What is the default split?", says=["不知道。"] * 2) != name, "nor did that cite it"
 
 
 def test_related_ones_are_found_in_order_once_each_and_only_where_they_may_be_seen(material: Material) -> None:

@@ -21,8 +21,8 @@ from shuyuan.recall.asking import queries
 from shuyuan.recall.grounded import GroundedAssistant
 
 LONGEST = 500  # characters of a question; what is longer is material, not a question that others ask
-SAME = 0.80  # cosine of two wordings of one question, in one language, that are answered from one sentence …
-ALIKE = 0.97  # … or from different ones, or not at all
+SAME = 0.70  # cosine of two wordings of one question, in one language, that were answered from one sentence …
+ALIKE = 0.93  # … or of which one has no answer (bench/results/asked.md)
 RELATED = 0.45  # cosine from which a question is worth a look, in any language
 _LOOKED_AT = 20  # nearest wordings
 
@@ -47,7 +47,7 @@ def keep(
     sound = answer if answer.citations and not (answer.refused or answer.beyond) else None
     vector = assistant.library.place([question])[0].tobytes()
     this = Wording("", question, assistant.library.state.embedder, vector)
-    under = _same(material.asked, this, sound)
+    under = same(material.asked, this, sound)
     return material.asked.put(replace(this, asked=under), sound, assistant.name, time.time())
 
 
@@ -68,21 +68,27 @@ def related(asked: AskedQuestions, text: str, most: int = 5, public: bool = Fals
     return [asked.get(name) for name in best]
 
 
-def _same(asked: AskedQuestions, this: Wording, answer: Answer | None) -> str:
-    """The question of which `this` is another wording: in its language, with its numbers, names and denials."""
+def same(asked: AskedQuestions, this: Wording, answer: Answer | None) -> str:
+    """The question of which `this` is another wording, or nothing.
+
+    It is near, in the same language, with the same numbers, names and denials. Where both have an answer, that comes
+    from the same sentence and has no other numbers: the rank and the alpha of an adapter may stand in one sentence.
+    """
     others = asked.wordings(this.embedder)
     signs = language(this.text), marks(this.text)
     nearest = sorted(((-cosine, row) for row, cosine in enumerate(_cosines(this, others))))[:_LOOKED_AT]
     for one, cosine in ((others[row], -less) for less, row in nearest if -less >= SAME):
-        if (language(one.text), marks(one.text)) != signs:
-            continue
-        if cosine >= ALIKE or _places(answer) & _places(asked.get(one.asked).answer):
-            return one.asked
+        if (language(one.text), marks(one.text)) == signs:
+            there = asked.get(one.asked).answer
+            if _agree(answer, there) if answer and there else cosine >= ALIKE:
+                return one.asked
     return ""
 
 
-def _places(answer: Answer | None) -> set[tuple[str, int]]:
-    return {(cited.source, cited.start) for cited in answer.citations} if answer else set()
+def _agree(one: Answer, other: Answer) -> bool:
+    places = [{(cited.source, cited.start) for cited in answer.citations} for answer in (one, other)]
+    names = [marks(answer.text)[0] for answer in (one, other)]
+    return bool(places[0] & places[1]) and (names[0] <= names[1] or names[1] <= names[0])
 
 
 def _cosines(this: Wording, others: Sequence[Wording]) -> list[float]:
