@@ -17,6 +17,7 @@ from conftest import SHUYUAN
 from tiny import tiny_embedder, tiny_folder
 
 from shuyuan.base.records import Answer, Citation
+from shuyuan.base.workspace import Workspace
 from shuyuan.cli.main import main
 from shuyuan.cli.shown import marked
 
@@ -55,6 +56,22 @@ def test_questions_are_answered_until_the_input_ends(
     code, _, err = talk(school, capsys, monkeypatch, "When does it open?\n\n山长😀何时上任？\n", "--with", "prompt")
     assert code == 0
     assert err.count("— prompt · ") == 2
+
+
+def test_what_a_library_is_asked_is_kept(
+    school: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Workspace.open(school).material.asked
+    question = "山长什么时候上任？🎓"
+    talk(school, capsys, monkeypatch, f"{question}\n", "--with", "prompt")
+    assert asked.wording(question) is None, "nobody looked anything up"
+    talk(school, capsys, monkeypatch, f"{question}\n", "--with", "retrieve")
+    assert main(["ask", "山长什么时候上任?🎓", "-w", str(school), "--with", "retrieve"]) == 0
+    assert asked.get(asked.wording(question).asked).times == 2
+    asked.keep("off")
+    assert main(["ask", question, "-w", str(school), "--with", "retrieve"]) == 0
+    asked.keep("private")
+    assert asked.get(asked.wording(question).asked).times == 2
 
 
 def test_what_can_be_typed(school: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

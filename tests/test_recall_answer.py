@@ -11,7 +11,6 @@ import pytest
 from test_recall import DOCUMENTS, Extracts, HashedTerms, passages
 
 from shuyuan.base.records import GREEDY, Answer, Conversation, Decoding, Message, Passage, ask
-from shuyuan.examine.sitting import read_answer
 from shuyuan.recall.citing import key_terms, support
 from shuyuan.recall.ground import Ground
 from shuyuan.recall.grounded import AT_ONCE, GroundedAssistant
@@ -87,10 +86,10 @@ def test_a_number_in_one_sentence_does_not_spoil_the_others() -> None:
 def test_marks_survive_being_kept() -> None:
     found = support("What does LoRA train?", "LoRA trains two small matrices. It is red.", passages())
     answer = Answer("…", citations=found.citations, unsupported=found.unsupported)
-    assert read_answer(json.loads(json.dumps(asdict(answer)))) == answer
+    assert Answer.of(json.loads(json.dumps(asdict(answer)))) == answer
     old = asdict(answer)
     del old["unsupported"], old["citations"][0]["supports"]
-    assert read_answer(old).unsupported == ()
+    assert Answer.of(old).unsupported == ()
 
 
 # reading

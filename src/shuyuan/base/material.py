@@ -10,9 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from shuyuan.base.asked import TABLES, AskedQuestions
 from shuyuan.base.errors import Fixable, disk_errors
 from shuyuan.base.lazy import Lazy
 from shuyuan.base.records import Document, Example, Lessons, Message, Passage, Question
@@ -31,7 +33,12 @@ create index passages_by_document on passages (document_id, position);
 create table examples (id text primary key, origin text not null, record text not null);
 create table questions (id text primary key, origin text not null, record text not null);
 """
-_LATER = "create table if not exists held_out (source text primary key)"  # older workspaces get it when they are opened
+_LATER = (  # of older workspaces, too
+    "create table if not exists held_out (source text primary key)",
+    "create table if not exists changes (id integer primary key, number integer not null)",
+    "insert or ignore into changes values (1, 0)",
+    *TABLES,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +53,17 @@ class File:
 
 
 class Material:
-    """The records of one workspace. Every change is one transaction that outlasts kill -9 and a power cut."""
+    """The records of one workspace. Every change is one transaction that outlasts kill -9 and a power cut.
 
-    def __init__(self, path: Path) -> None:
+    Another writer is waited for `wait_seconds`.
+    """
+
+    def __init__(self, path: Path, wait_seconds: float = 30) -> None:
         self._path = path
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
+                self._db = sqlite3.connect(path, timeout=wait_seconds, isolation_level=None)
                 self._db.execute("pragma journal_mode = wal")
                 self._db.execute("pragma synchronous = full")
                 self._db.execute("pragma foreign_keys = on")
@@ -72,20 +82,23 @@ class Material:
         if 0 < version < VERSION:
             self._db.execute(f"pragma user_version = {VERSION}")
         if version == 0:
-            with self._change() as db:
+            with self._change(counted=False) as db:
                 if db.execute("pragma user_version").fetchone() == (0,):  # or another process made it meanwhile
                     for statement in _SCHEMA.split(";"):
                         db.execute(statement)
                     db.execute(f"pragma user_version = {VERSION}")
-        if not self._db.execute("select 1 from sqlite_master where name = 'held_out'").fetchone():
-            with self._change() as db:
-                db.execute(_LATER)
+        if not self._db.execute("select 1 from sqlite_master where name = 'answers_go_with_documents'").fetchone():
+            with self._change(counted=False) as db:
+                for statement in _LATER:
+                    db.execute(statement)
 
     @contextmanager
-    def _change(self) -> Iterator[sqlite3.Connection]:
+    def _change(self, counted: bool = True) -> Iterator[sqlite3.Connection]:
         try:
             self._db.execute("begin immediate")
             yield self._db
+            if counted:
+                self._db.execute("update changes set number = number + 1")
             self._db.execute("commit")
         except BaseException as error:
             if self._db.in_transaction:
@@ -97,6 +110,11 @@ class Material:
     def close(self) -> None:
         """Close the database; the object cannot be used afterwards."""
         self._db.close()
+
+    def changes(self) -> int:
+        """How often anything was changed that could be learned or looked up."""
+        (number,) = self._db.execute("select number from changes").fetchone()
+        return int(number)
 
     # files and documents
 
@@ -121,16 +139,25 @@ class Material:
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def put_document(self, file: File, document: Document | None, passages: Sequence[Passage] = ()) -> None:
-        """Replace what is known of one file, in one step. No document: the file could not be read."""
+        """Replace what is known of one file, in one step. No document: the file could not be read.
+
+        A document whose text is the old one is the old one, cut anew: answers that cite it stay.
+        """
         with self._change() as db:
-            db.execute("delete from files where source = ?", (file.source,))
+            there = self.document(file.source)
+            if document is None or there is None or (there.id, there.text) != (document.id, document.text):
+                db.execute("delete from files where source = ?", (file.source,))
             db.execute(
-                "insert into files values (?, ?, ?, ?, ?)",
+                "insert into files values (?, ?, ?, ?, ?) on conflict (source) do update set sha256 = excluded.sha256, "
+                "bytes = excluded.bytes, modified = excluded.modified, fault = excluded.fault",
                 (file.source, file.sha256, file.bytes, file.modified, file.fault),
             )
             if document is None:
                 return
-            db.execute("insert into documents values (?, ?, ?)", (document.id, document.source, _json(document)))
+            row = (document.id, document.source, _json(document))
+            updated = "on conflict (id) do update set record = excluded.record"
+            db.execute(f"insert into documents values (?, ?, ?) {updated}", row)
+            db.execute("delete from passages where document_id = ?", (document.id,))
             db.executemany(
                 "insert into passages values (?, ?, ?, ?)",
                 ((p.id, p.document_id, position, _json(p)) for position, p in enumerate(passages)),
@@ -165,6 +192,13 @@ class Material:
             tuple(ids),
         )
         return tuple(Passage.of(json.loads(row[0])) for row in rows)
+
+    # what was asked
+
+    @cached_property
+    def asked(self) -> AskedQuestions:
+        """The questions that were asked here."""
+        return AskedQuestions(self._db, partial(self._change, counted=False), self.document)
 
     # examples and questions
 

@@ -253,6 +253,23 @@ class Answer:
     unsupported: tuple[tuple[int, int], ...] = ()
     prompt: str = ""
 
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """The answer that was written as JSON, by this version or an older one."""
+        cited = [{**citation, "supports": _spans(citation.get("supports", ()))} for citation in row["citations"]]
+        told = [TokenLogprob(t["token"], t["logprob"], tuple(map(tuple, t["top"]))) for t in row.get("logprobs", ())]
+        read = {
+            "citations": tuple(Citation(**citation) for citation in cited),
+            "retrieved": tuple(row.get("retrieved", ())),
+            "unsupported": _spans(row.get("unsupported", ())),
+            "logprobs": tuple(told),
+        }
+        return cls(**{**row, **read})
+
+
+def _spans(pairs: Sequence[Sequence[int]]) -> tuple[tuple[int, int], ...]:
+    return tuple((start, end) for start, end in pairs)
+
 
 @dataclass(frozen=True, slots=True)
 class Score:

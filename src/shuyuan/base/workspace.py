@@ -18,7 +18,7 @@ from shuyuan.base.material import Material
 from shuyuan.base.records import Run
 from shuyuan.base.settings import Settings
 
-SETTINGS_FILE = "shuyuan.toml"
+SETTINGS_FILE, MATERIAL_FILE = "shuyuan.toml", "material.sqlite"
 _NAME = re.compile(r"[\w][\w.+-]{0,99}")
 
 
@@ -36,7 +36,7 @@ class Workspace:
 
     ```
     shuyuan.toml      the base model and the embedder
-    material.sqlite   files, documents, passages, examples, questions
+    material.sqlite   files, documents, passages, examples, questions; what was asked
     runs/<name>/      one assistant each: settings.toml, log.jsonl, checkpoints/, weights/, scores.json, card.md
     exams/<name>/     one sitting each: answers, scores.json, report.md, report.html
     cache/            what can be made again
@@ -80,7 +80,7 @@ class Workspace:
     @cached_property
     def material(self) -> Material:
         """The records of what was added."""
-        return Material(self.folder / "material.sqlite")
+        return Material(self.folder / MATERIAL_FILE)
 
     def run(self, name: str, seed: int = 0) -> Run:
         """The run of a name, whether or not it exists yet."""

@@ -10,7 +10,7 @@ from pydantic import Field
 from shuyuan.base.progress import say
 from shuyuan.base.records import ask as conversation
 from shuyuan.cli.shell import Command, Desk
-from shuyuan.cli.shown import cited, footer, in_mode, marked, sources
+from shuyuan.cli.shown import cited, footer, in_mode, keep_asked, marked, sources
 
 
 class Ask(Command):
@@ -45,4 +45,5 @@ shuyuan ask "What is a token?" --mode chat     may go beyond the library, and sa
         page = "\n\n".join([marked(answer), *([places] if places else []), footer(name, answer)])
         citations = [cited(workspace, citation) for citation in answer.citations]
         desk.show(page, {"assistant": name, **asdict(answer), "citations": citations})
+        keep_asked(workspace, assistant, conversation(self.question), answer)
         return 0

@@ -12,7 +12,7 @@ from shuyuan.base.progress import say
 from shuyuan.base.records import Answer, Assistant, Message
 from shuyuan.base.workspace import Workspace
 from shuyuan.cli.shell import Command, Desk
-from shuyuan.cli.shown import UNSUPPORTED, footer, in_mode, sources
+from shuyuan.cli.shown import UNSUPPORTED, footer, in_mode, keep_asked, sources
 
 HELP = """\
 /mode query    answer only from the library; /mode chat: may go beyond it, and says so
@@ -80,7 +80,8 @@ class Talk:
     def ask(self, question: str) -> None:
         """Answer on stdout as it is written. A refused or stopped turn is not remembered."""
         turn = Message("user", question)
-        pieces = self.assistant.stream([*self._said, turn])
+        asked = [*self._said, turn]
+        pieces = self.assistant.stream(asked)
         try:
             while True:
                 print(next(pieces), end="", flush=True)
@@ -97,6 +98,7 @@ class Talk:
         if places := sources(self._workspace, answer):
             print(f"\n{places}")
         say(footer(self.assistant.name, answer))
+        keep_asked(self._workspace, self.assistant, asked, answer)
 
     def do(self, name: str = "", given: str = "") -> str:
         """Carry out `/name given` and say what came of it. Raises `Fixable` for what it does not know."""

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from shuyuan.cli.shell import Command, Desk, table
+from shuyuan.cli.shown import shortened
 
 if TYPE_CHECKING:
     from shuyuan.examine.showing import Item, Reply
-
-_LONGEST = 56  # characters of a question in a list
 
 
 class ExamShow(Command):
@@ -73,7 +72,7 @@ shuyuan exam show q17 --prompts                with the text that each model rea
 
 def _list(shown: Sequence[Item]) -> str:
     names = [reply.assistant for reply in shown[0].replies] if shown else []
-    rows = [(_short(item.question.text), *map(_mark, item.replies), item.question.id) for item in shown]
+    rows = [(shortened(item.question.text), *map(_mark, item.replies), item.question.id) for item in shown]
     return table(rows, ("question", *names, "id"))
 
 
@@ -84,8 +83,3 @@ def _mark(reply: Reply) -> str:
     if 0 < reply.mark < 1:
         return f"{reply.mark:.0%}"
     return "✓" if reply.right else "○" if reply.declined else "×"
-
-
-def _short(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

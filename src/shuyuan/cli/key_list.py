@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import datetime
 from pathlib import Path
 from typing import ClassVar
 
 from shuyuan.cli.serve import needs_serving
 from shuyuan.cli.shell import Command, Desk, table
+from shuyuan.cli.shown import day
 
 
 class KeyList(Command):
@@ -30,7 +30,7 @@ shuyuan key list --json
                 key["id"],
                 key["user"],
                 "everything, everywhere" if key["admin"] else " ".join(key["scopes"]),
-                datetime.datetime.fromtimestamp(key["created"], datetime.UTC).strftime("%Y-%m-%d"),
+                day(key["created"]),
             )
             for key in keys
         ]

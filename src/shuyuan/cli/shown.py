@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import asdict
 from typing import Any
 
 from shuyuan.base.errors import Fixable
-from shuyuan.base.progress import human_seconds
-from shuyuan.base.records import Answer, Assistant, Citation
+from shuyuan.base.progress import human_seconds, say
+from shuyuan.base.records import Answer, Assistant, Citation, Conversation
 from shuyuan.base.workspace import Workspace
 
 UNSUPPORTED = "[?]"
@@ -22,6 +23,27 @@ def in_mode(assistant: Assistant, mode: str) -> Assistant:
             f"'{assistant.name}' has no library, so it has no mode", "ask --with one that was taught retrieve"
         )
     return assistant.in_mode(mode)
+
+
+def day(at: float) -> str:
+    """The date of a moment, seconds since 1970."""
+    return datetime.datetime.fromtimestamp(at, datetime.UTC).strftime("%Y-%m-%d")
+
+
+def shortened(text: str, most: int = 56) -> str:
+    """A text in one line of a table."""
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def keep_asked(workspace: Workspace, assistant: Assistant, conversation: Conversation, answer: Answer) -> None:
+    """Keep the question where it was put to a library; that this cannot be done does not spoil the answer."""
+    from shuyuan.recall.asked import keep
+
+    try:
+        keep(workspace.material, assistant, conversation, answer)
+    except Fixable as error:
+        say(f"the question was not kept: {error.what}")
 
 
 def cited(workspace: Workspace, citation: Citation) -> dict[str, Any]:

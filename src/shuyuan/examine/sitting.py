@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from shuyuan.base.errors import Fixable
 from shuyuan.base.files import append_jsonl, fingerprint, read_jsonl
 from shuyuan.base.progress import Bar, say
-from shuyuan.base.records import GREEDY, Answer, Assistant, Citation, Decoding, Question, TokenLogprob, ask
+from shuyuan.base.records import GREEDY, Answer, Assistant, Decoding, Question, ask
 from shuyuan.examine.papers import Text
 
 T = TypeVar("T")
@@ -141,32 +141,13 @@ def kept(rows: Iterable[Row], key: str, questions: Sequence[Question], texts: Se
     found = {(row["id"], row["key"]): row for row in rows}
     try:
         samples = {
-            q.id: tuple(read_answer(found[q.id, asking.key(key, q, how)]["answer"]) for how in asking.each())
+            q.id: tuple(Answer.of(found[q.id, asking.key(key, q, how)]["answer"]) for how in asking.each())
             for q in questions
         }
         nats = {text.id: float(found[text.id, nats_key(key, text)]["nats"]) for text in texts}
     except KeyError as missing:
         raise Fixable(f"an answer is missing: {missing}", "sit the exam again: only what is missing is asked") from None
     return Sat({id: answers[0] for id, answers in samples.items()}, nats, samples)
-
-
-def read_answer(row: Mapping[str, Any]) -> Answer:
-    """An `Answer` from its JSON form."""
-    cited = [{**citation, "supports": _spans(citation.get("supports", ()))} for citation in row["citations"]]
-    read = {
-        "citations": tuple(Citation(**citation) for citation in cited),
-        "retrieved": tuple(row["retrieved"]),
-        "unsupported": _spans(row.get("unsupported", ())),
-        "logprobs": tuple(
-            TokenLogprob(told["token"], told["logprob"], tuple(map(tuple, told["top"])))
-            for told in row.get("logprobs", ())
-        ),
-    }
-    return Answer(**{**row, **read})
-
-
-def _spans(pairs: Sequence[Sequence[int]]) -> tuple[tuple[int, int], ...]:
-    return tuple((start, end) for start, end in pairs)
 
 
 def nats_key(assistant: str, text: Text) -> str:

@@ -87,7 +87,7 @@ def alike(lessons: Sequence[Said], learned_LD: Vectors, questions: Sequence[Ques
         one_fact = bool(question.fact) and example.fact == question.fact
         if one_fact and (why == _OTHER_TONGUE or score < SAME_FACT):
             continue
-        if why == _OTHER_WORDS and _marks(lessons[row].text) != _marks(question.text):
+        if why == _OTHER_WORDS and marks(lessons[row].text) != marks(question.text):
             continue
         crowd = min(counted[tongues[0][row]], counted[tongues[1][column]])
         sure = score >= SAME if why == _OTHER_WORDS else score >= ACROSS and crowd >= ENOUGH
@@ -98,7 +98,7 @@ def alike(lessons: Sequence[Said], learned_LD: Vectors, questions: Sequence[Ques
     return [hit for _, hit in best.values()]
 
 
-def _marks(text: str) -> tuple[frozenset[str], bool]:
+def marks(text: str) -> tuple[frozenset[str], bool]:
     """What tells two like questions apart: numbers and names in Latin letters, and whether something is denied."""
     words = units(text)
     chinese = any("\u4e00" <= word[0] <= "\u9fff" for word in words)

@@ -168,7 +168,7 @@ class Library:
     def rankings(self, texts: Sequence[str], depth: int) -> list[Rankings]:
         """For each text, the best `depth` passages by meaning and by words, before they are joined."""
         found = []
-        for text, vector in zip(texts, self._embed(texts), strict=True):
+        for text, vector in zip(texts, self.place(texts), strict=True):
             dense, words = self._index.dense(vector, depth), self._index.words(text, depth)
             found.append(Rankings(dense, words, self._foreign(language(text), [*dense, *words])))
         return found
@@ -242,13 +242,14 @@ class Library:
         cosine = max((hit.cosine for hit in hits if hit.cosine is not None), default=-1.0)
         return nearness(text, cosine, [hit.passage for hit in hits])
 
+    def place(self, questions: Sequence[str]) -> Vectors:
+        """Where questions lie by meaning: unit vectors [n, width], freed of what only says their language."""
+        texts = [normal(question) for question in questions]
+        return self._centres.taken_off(self._embedder.embed(texts, "query"), texts, "query")
+
     def _near(self, texts: Sequence[str]) -> list[float]:
         found = self.search_all(texts, LOOKED_AT)
         return [self.nearness(text, hits) for text, hits in zip(texts, found, strict=True)]
-
-    def _embed(self, questions: Sequence[str]) -> Vectors:
-        texts = [normal(question) for question in questions]
-        return self._centres.taken_off(self._embedder.embed(texts, "query"), texts, "query")
 
 
 def _languages(passage: Passage) -> set[str]:

@@ -17,7 +17,7 @@ from shuyuan.base.settings import Settings
 from shuyuan.serve.access import Door, Visitor
 from shuyuan.serve.limits import MOST_TOKENS, Body
 from shuyuan.serve.refusals import AnthropicError, Refused, described
-from shuyuan.serve.speaking import while_there
+from shuyuan.serve.speaking import Talk, while_there
 from shuyuan.serve.sse import Event, begun, stream
 from shuyuan.serve.wire import Part
 
@@ -93,11 +93,12 @@ async def messages(request: Request, visitor: Asker, wanted: AnthropicRequest) -
     turns = [*system, *(Message(turn.role, _text(turn.content)) for turn in wanted.messages)]
     stops = tuple(wanted.stop_sequences)
     decoding = Decoding(wanted.max_tokens, wanted.temperature, wanted.top_p, 0, stops)
-    opened, answer_id = partial(house.assistant, workspace, name), f"msg_{secrets.token_hex(12)}"
+    talk = Talk(workspace, partial(house.assistant, workspace, name), turns, decoding)
+    answer_id = f"msg_{secrets.token_hex(12)}"
     if wanted.stream:
-        pieces = house.speaker.pieces(opened, turns, decoding)
+        pieces = house.speaker.pieces(talk)
         return stream(request, await while_there(request, begun(_events(answer_id, wanted.model, pieces))))
-    answer = await while_there(request, house.speaker.answer(opened, turns, decoding))
+    answer = await while_there(request, house.speaker.answer(talk))
     return _message(answer_id, wanted.model, answer)
 
 

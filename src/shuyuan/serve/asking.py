@@ -15,9 +15,10 @@ from shuyuan.base.records import Answer, Assistant, Decoding, Message
 from shuyuan.base.settings import Settings
 from shuyuan.base.workspace import Workspace
 from shuyuan.serve.access import Door, Visitor
+from shuyuan.serve.asked import Neighbour, neighbours
 from shuyuan.serve.limits import Body
 from shuyuan.serve.refusals import Refused
-from shuyuan.serve.speaking import while_there
+from shuyuan.serve.speaking import Talk, while_there
 from shuyuan.serve.sse import Event, begun, stream
 from shuyuan.teach.teaching import default_assistant
 
@@ -85,6 +86,7 @@ class AnswerBody(BaseModel):
     prompt_tokens: int
     answer_tokens: int
     seconds: float
+    related: list[Neighbour] = Field(description="questions that others asked, near to this one in meaning")
 
 
 class SearchOrder(Body):
@@ -158,17 +160,17 @@ async def ask(request: Request, visitor: Asker, workspace: str, question: Questi
         raise Refused(422, f"at most {house.bounds.answer_tokens:,} tokens may be asked for", param="max_tokens")
     turns = [*(Message(turn.role, turn.content) for turn in question.history), Message("user", question.question)]
     decoding = Decoding(question.max_tokens, question.temperature, question.top_p, question.seed)
-    opened = partial(_in_mode, visitor, name, question.mode)
+    talk = Talk(here, partial(_in_mode, visitor, name, question.mode), turns, decoding)
     if not question.stream:
-        answer = await while_there(request, house.speaker.answer(opened, turns, decoding))
-        return await run_in_threadpool(answer_body, visitor, name, answer)
+        answer = await while_there(request, house.speaker.answer(talk))
+        return await run_in_threadpool(answer_body, visitor, name, question.question, answer)
 
     async def events() -> AsyncGenerator[Event, None]:
-        async for piece in house.speaker.pieces(opened, turns, decoding):
+        async for piece in house.speaker.pieces(talk):
             if isinstance(piece, str):
                 yield Event({"text": piece}, "piece")
             else:
-                said = await run_in_threadpool(answer_body, visitor, name, piece)
+                said = await run_in_threadpool(answer_body, visitor, name, question.question, piece)
                 yield Event(said.model_dump(), "answer")
 
     return stream(request, await while_there(request, begun(events())))
@@ -229,14 +231,15 @@ def passages(
     return [asdict(found[one]) for one in ids if one in found]
 
 
-def answer_body(visitor: Visitor, name: str, answer: Answer) -> AnswerBody:
-    """An answer as the page sees it: each citation with the headings above it."""
+def answer_body(visitor: Visitor, name: str, question: str, answer: Answer) -> AnswerBody:
+    """An answer as the page sees it: each citation with the headings above it, and what others asked."""
     cited = []
     with visitor.house.opened(visitor.workspace) as here:
         for citation in answer.citations:
             document = here.material.document(citation.source)
             headings = list(document.headings_at(citation.start)) if document else []
             cited.append(CitationBody(**asdict(citation), headings=headings))
+        near = neighbours(visitor, here, question)
     return AnswerBody(
         assistant=name,
         text=answer.text,
@@ -248,6 +251,7 @@ def answer_body(visitor: Visitor, name: str, answer: Answer) -> AnswerBody:
         prompt_tokens=answer.prompt_tokens,
         answer_tokens=answer.answer_tokens,
         seconds=answer.seconds,
+        related=near,
     )
 
 

@@ -19,7 +19,7 @@ from shuyuan.base.records import Answer, Decoding, Message, TokenLogprob
 from shuyuan.base.settings import Settings
 from shuyuan.serve.access import Door, Visitor
 from shuyuan.serve.refusals import Refused
-from shuyuan.serve.speaking import while_there
+from shuyuan.serve.speaking import Talk, while_there
 from shuyuan.serve.sse import Event, begun, stream
 from shuyuan.serve.wire import ChatRequest, calls_in, may_be_a_call
 
@@ -90,7 +90,9 @@ class _Asked:
         """One choice, each drawn with a seed of its own."""
         house = self.visitor.house
         decoding = replace(self.decoding, seed=self.decoding.seed + choice)
-        return house.speaker.pieces(partial(house.assistant, self.workspace, self.assistant), self.turns, decoding)
+        opened = partial(house.assistant, self.workspace, self.assistant)
+        kept = choice == 0 and self.wanted.store is not False
+        return house.speaker.pieces(Talk(self.workspace, opened, self.turns, decoding, kept))
 
     def chunk(self, choices: list[dict[str, Any]], usage: Usage | None = None) -> Event:
         """A chunk of the stream."""

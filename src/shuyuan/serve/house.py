@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -14,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from shuyuan.base.errors import near_miss
 from shuyuan.base.files import inside
-from shuyuan.base.records import Assistant
-from shuyuan.base.workspace import SETTINGS_FILE, Workspace, checked_name, finished
+from shuyuan.base.material import Material
+from shuyuan.base.records import Answer, Assistant
+from shuyuan.base.workspace import MATERIAL_FILE, SETTINGS_FILE, Workspace, checked_name, finished
 from shuyuan.serve.access import Access, Visitor
 from shuyuan.serve.gate import Meter
 from shuyuan.serve.limits import Bounds
 from shuyuan.serve.queue import Queue
 from shuyuan.serve.refusals import Refused
-from shuyuan.serve.speaking import Speaker
+from shuyuan.serve.speaking import Speaker, Talk
 from shuyuan.serve.state import STATE, State
 from shuyuan.teach.teaching import BARE, open_assistant, stale
 
@@ -49,7 +51,7 @@ class House:
         self.access = Access(self.state)
         self.meter = Meter(self.bounds.requests_a_minute)
         self.queue = Queue(self.state, self.folder, self.bounds)
-        self.speaker = Speaker(self.bounds)
+        self.speaker = Speaker(self.bounds, self._keep_asked)
         self._open: OrderedDict[tuple[str, str, str], Assistant] = OrderedDict()
         self._stale: dict[tuple[Path, str], tuple[str, object]] = {}
         self._embedders: dict[str, Embedder] = {}
@@ -106,13 +108,8 @@ class House:
 
     def stale(self, here: Workspace, name: str) -> str:
         """Why an assistant no longer matches its workspace; looked at anew only when something there has changed."""
-        material = here.folder / "material.sqlite"
         made = sorted((here.folder / "runs").glob("*/done.json"))
-        log = material.with_name("material.sqlite-wal")
-        mark = (
-            tuple((file, file.stat().st_mtime_ns) for file in (material, *made) if file.exists()),
-            log.stat().st_size if log.exists() else 0,
-        )
+        mark = (tuple((file, file.stat().st_mtime_ns) for file in made), here.material.changes())
         if self._stale.get((here.folder, name), ("", None))[1] != mark:
             self._stale[here.folder, name] = stale(here, name), mark
         return self._stale[here.folder, name][0]
@@ -162,6 +159,16 @@ class House:
         if name not in known:
             raise self._no_model(visitor, model)
         return workspace, name
+
+    def _keep_asked(self, talk: Talk, assistant: Assistant, answer: Answer) -> None:
+        """Keep a question that was put to a library. Nobody waits for this for more than a second; no answer fails."""
+        from shuyuan.recall.asked import keep
+
+        try:
+            with closing(Material(self.folder(talk.workspace) / MATERIAL_FILE, wait_seconds=1)) as material:
+                keep(material, assistant, talk.conversation, answer, talk.decoding)
+        except Exception as error:
+            logging.getLogger("shuyuan.serve").warning("a question was not kept: %s", error)
 
     def _no_model(self, visitor: Visitor, model: str) -> Refused:
         known = self.names(visitor.workspace) if visitor.workspace else []

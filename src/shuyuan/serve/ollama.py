@@ -19,7 +19,7 @@ from shuyuan.base.settings import Settings
 from shuyuan.serve.access import Door, Visitor
 from shuyuan.serve.limits import MOST_TOKENS, Body
 from shuyuan.serve.refusals import OllamaError, described
-from shuyuan.serve.speaking import while_there
+from shuyuan.serve.speaking import Talk, while_there
 
 router = APIRouter(prefix="/api", tags=["ollama"], responses=described(OllamaError))
 Asker = Annotated[Visitor, Depends(Door("ask"))]
@@ -118,11 +118,11 @@ async def _answered(request: Request, visitor: Visitor, wanted: _Wanted, turns: 
     schema = "{}" if wanted.format == "json" else json.dumps(wanted.format) if wanted.format else ""
     tokens = min(max(0, options.num_predict), house.bounds.answer_tokens)
     decoding = Decoding(tokens, options.temperature, options.top_p, options.seed, tuple(options.stop), None, schema)
-    opened = partial(house.assistant, workspace, name)
+    talk = Talk(workspace, partial(house.assistant, workspace, name), turns, decoding)
     if not wanted.stream:
-        answer = await while_there(request, house.speaker.answer(opened, turns, decoding))
+        answer = await while_there(request, house.speaker.answer(talk))
         return {**_piece(wanted.model, answer.text, form), **_end(answer)}
-    pieces = house.speaker.pieces(opened, turns, decoding)
+    pieces = house.speaker.pieces(talk)
     first = await while_there(request, anext(pieces))
     return StreamingResponse(_lines(wanted.model, first, pieces, form), media_type="application/x-ndjson")
 

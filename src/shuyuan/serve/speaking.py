@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
 from fastapi import Request
@@ -19,22 +20,35 @@ T = TypeVar("T")
 SECONDS_BETWEEN_LOOKS = 0.25  # at whether the reader is still there
 
 
+@dataclass(frozen=True)
+class Talk:
+    """What is to be answered: in which workspace, by whom and how. `kept`: it may be kept as a question asked there."""
+
+    workspace: str
+    open: Callable[[], Assistant]
+    conversation: Conversation
+    decoding: Decoding
+    kept: bool = True
+
+
+Heard = Callable[[Talk, Assistant, Answer], None]
+
+
 class Speaker:
     """Runs assistants in threads of its own and hands their pieces to the event loop.
 
-    A slow reader holds up nothing: pieces wait in memory, bounded by the answer's own length. Closing the generator of
-    `pieces` ends the assistant's work at its next piece.
+    `heard` is told of every whole answer, in the thread that wrote it, before the one who asked is. A slow reader holds
+    up nothing: pieces wait in memory, bounded by the answer's own length. Closing the generator of `pieces` ends the
+    assistant's work at its next piece.
     """
 
-    def __init__(self, bounds: Bounds) -> None:
-        self._bounds = bounds
+    def __init__(self, bounds: Bounds, heard: Heard) -> None:
+        self._bounds, self._heard = bounds, heard
         self._threads = ThreadPoolExecutor(bounds.answers_at_once, thread_name_prefix="answer")
         self._free = asyncio.Semaphore(bounds.answers_at_once)
         self.waiting = self.going = 0
 
-    async def pieces(
-        self, open_: Callable[[], Assistant], conversation: Conversation, decoding: Decoding
-    ) -> AsyncGenerator[str | Answer, None]:
+    async def pieces(self, talk: Talk) -> AsyncGenerator[str | Answer, None]:
         """The pieces of one answer, then the `Answer` itself. `Refused` 429 when too many wait already.
 
         An answer that takes longer than its bound ends as one that was cut at its length.
@@ -58,8 +72,10 @@ class Speaker:
 
         def work() -> None:
             try:
-                said = _speak(open_(), conversation, decoding, gone, self._bounds.answer_seconds)
-                for piece in said:
+                assistant = talk.open()
+                for piece in _speak(assistant, talk, gone, self._bounds.answer_seconds):
+                    if isinstance(piece, Answer) and talk.kept:
+                        self._heard(talk, assistant, piece)
                     loop.call_soon_threadsafe(came.put_nowait, piece)
             except Exception as error:
                 loop.call_soon_threadsafe(came.put_nowait, error)
@@ -83,20 +99,18 @@ class Speaker:
         self.going -= 1
         self._free.release()
 
-    async def answer(self, open_: Callable[[], Assistant], conversation: Conversation, decoding: Decoding) -> Answer:
+    async def answer(self, talk: Talk) -> Answer:
         """The whole answer."""
-        async for piece in self.pieces(open_, conversation, decoding):
+        async for piece in self.pieces(talk):
             if isinstance(piece, Answer):
                 return piece
         raise AssertionError("an answer ends with its record")
 
 
-def _speak(
-    assistant: Assistant, conversation: Conversation, decoding: Decoding, gone: threading.Event, seconds: float
-) -> Iterator[str | Answer]:
+def _speak(assistant: Assistant, talk: Talk, gone: threading.Event, seconds: float) -> Iterator[str | Answer]:
     """Pieces and answer, from a thread; ended when the reader is `gone` or the time is over."""
     until, said = time.monotonic() + seconds, ""
-    stream = assistant.stream(conversation, decoding)
+    stream = assistant.stream(talk.conversation, talk.decoding)
     try:
         while not gone.is_set():
             try:

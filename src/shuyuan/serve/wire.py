@@ -143,10 +143,10 @@ class ChatRequest(Body):
     frequency_penalty: float | None = Field(default=None, ge=0, le=0, description="0 only")
     logit_bias: dict[str, float] | None = Field(default=None, max_length=0, description="empty only")
     modalities: list[Literal["text"]] | None = None
+    store: bool | None = Field(default=None, description="false: the question is not kept in the workspace")
     # Notes that clients attach for the hosted service; they mean nothing for the answer.
     user: str | None = Field(default=None, max_length=1000)
     metadata: dict[str, str] | None = None
-    store: bool | None = None
     service_tier: str | None = Field(default=None, max_length=100)
     safety_identifier: str | None = Field(default=None, max_length=1000)
     prompt_cache_key: str | None = Field(default=None, max_length=1000)

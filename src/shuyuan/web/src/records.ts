@@ -14,7 +14,13 @@ export interface Answer {
   prompt_tokens: number
   answer_tokens: number
   seconds: number
+  related?: Neighbour[]
 }
+export interface Neighbour { id: string; question: string; last: number }
+export interface AskedBrief extends Neighbour { times: number; first: number; state: 'answered' | 'unanswered' | 'withdrawn'; public: boolean; answer: string; assistant: string; answered: number }
+export interface AskedList { data: AskedBrief[]; total: number; keeping: string; may_write: boolean; may_choose: boolean }
+export interface Reference extends Citation { before: string; after: string; headings: string[] }
+export interface AskedPage extends AskedBrief { wordings: string[]; text: string; model: string; unsupported: [number, number][]; references: Reference[]; related: AskedBrief[] }
 export interface Problem { message: string; hint?: string; place?: string }
 export interface Job {
   id: string
