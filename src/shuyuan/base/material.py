@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import sqlite3
 from array import array
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 
 from shuyuan.base.errors import Fixable, disk_errors
 from shuyuan.base.lazy import Lazy
+from shuyuan.base.marks import TABLE, Mark, joined, read_marks
 from shuyuan.base.records import Document, Example, Lessons, Message, Passage, Question
 
 T = TypeVar("T")
@@ -31,7 +33,10 @@ create index passages_by_document on passages (document_id, position);
 create table examples (id text primary key, origin text not null, record text not null);
 create table questions (id text primary key, origin text not null, record text not null);
 """
-_LATER = "create table if not exists held_out (source text primary key)"  # older workspaces get it when they are opened
+_LATER = {  # tables that older workspaces get when they are opened
+    "held_out": "create table if not exists held_out (source text primary key)",
+    "marks": TABLE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,7 @@ class Material:
                 self._db.execute("pragma journal_mode = wal")
                 self._db.execute("pragma synchronous = full")
                 self._db.execute("pragma foreign_keys = on")
+                self._db.execute("pragma secure_delete = on")  # what is removed is overwritten
                 self._prepare()
             except sqlite3.DatabaseError as error:
                 raise _explained(error, path) from error
@@ -77,9 +83,11 @@ class Material:
                     for statement in _SCHEMA.split(";"):
                         db.execute(statement)
                     db.execute(f"pragma user_version = {VERSION}")
-        if not self._db.execute("select 1 from sqlite_master where name = 'held_out'").fetchone():
+        there = {name for (name,) in self._db.execute("select name from sqlite_master")}
+        if missing := [make for name, make in _LATER.items() if name not in there]:
             with self._change() as db:
-                db.execute(_LATER)
+                for make in missing:
+                    db.execute(make)
 
     @contextmanager
     def _change(self) -> Iterator[sqlite3.Connection]:
@@ -105,8 +113,13 @@ class Material:
         rows = self._db.execute("select source, sha256, bytes, modified, fault from files order by source")
         return {row[0]: File(*row) for row in rows}
 
-    def file_rows(self, after: str = "", most: int = 1000, find: str = "") -> list[dict[str, Any]]:
-        """Files with a summary of their documents, by source: those after `after` whose source holds `find`."""
+    def file_rows(
+        self, after: str = "", most: int = 1000, find: str = "", shown: Callable[[str], bool] = bool
+    ) -> list[dict[str, Any]]:
+        """Files with a summary of their documents, by source: those after `after` whose source holds `find`.
+
+        Only those whose source is `shown`.
+        """
         rows = self._db.execute(
             "select files.source, bytes, modified, fault, coalesce(json_extract(record, '$.title'), '') as title, "
             "coalesce(json_extract(record, '$.language'), '') as language, "
@@ -114,11 +127,12 @@ class Material:
             "coalesce(json_array_length(record, '$.pages'), 0) as pages, "
             "(select count(*) from passages where document_id = documents.id) as passages "
             "from files left join documents on documents.source = files.source "
-            "where files.source > ? and instr(files.source, ?) order by files.source limit ?",
-            (after, find, most),
+            "where files.source > ? and instr(files.source, ?) order by files.source",
+            (after, find),
         )
         names = [column[0] for column in rows.description]
-        return [dict(zip(names, row, strict=True)) for row in rows]
+        wanted = (dict(zip(names, row, strict=True)) for row in rows if shown(row[0]))
+        return list(itertools.islice(wanted, most))
 
     def put_document(self, file: File, document: Document | None, passages: Sequence[Passage] = ()) -> None:
         """Replace what is known of one file, in one step. No document: the file could not be read."""
@@ -146,9 +160,20 @@ class Material:
         with self._change() as db:
             db.executemany("delete from files where source = ?", ((source,) for source in sources))
 
-    def documents(self) -> tuple[Document, ...]:
-        """All documents, ordered by source."""
-        rows = self._db.execute("select record from documents order by source")
+    def purge(self) -> None:
+        """Leave no byte in the file of what was removed. Takes as long as copying the file."""
+        with disk_errors(self._path):
+            try:
+                self._db.execute("vacuum")
+                self._db.execute("pragma wal_checkpoint(truncate)")
+            except sqlite3.DatabaseError as error:
+                raise _explained(error, self._path) from error
+
+    def documents(self, *, hidden: bool = True) -> tuple[Document, ...]:
+        """All documents, ordered by source; without those of a group, if not `hidden`."""
+        left_out = "" if hidden else "where source not in (select value from json_each(?)) "
+        given = () if hidden else (json.dumps(self.hidden()),)
+        rows = self._db.execute(f"select record from documents {left_out}order by source", given)
         return tuple(Document.of(json.loads(row[0])) for row in rows)
 
     def document(self, source: str) -> Document | None:
@@ -165,6 +190,28 @@ class Material:
             tuple(ids),
         )
         return tuple(Passage.of(json.loads(row[0])) for row in rows)
+
+    # marks
+
+    def marks(self) -> dict[str, Mark]:
+        """What was said about documents and folders, as it was said."""
+        return read_marks(self._db)
+
+    def put_mark(self, source: str, mark: Mark) -> None:
+        """Mark a document, or all that lies in a folder now and later; an empty mark is none."""
+        with self._change() as db:
+            db.execute("delete from marks where source = ?", (source,))
+            if mark != Mark():
+                row = (source, int(mark.pinned), json.dumps(mark.tags, ensure_ascii=False), mark.group)
+                db.execute("insert into marks values (?, ?, ?, ?)", row)
+
+    def hidden(self) -> list[str]:
+        """The sources of the documents that are of a group: not everyone may see them, so nothing learns from them."""
+        marks = self.marks()
+        if not any(mark.group for mark in marks.values()):
+            return []
+        sources = self._db.execute("select source from documents order by source").fetchall()
+        return [source for (source,) in sources if joined(marks, source).group]
 
     # examples and questions
 
@@ -251,9 +298,15 @@ class Material:
         return tuple(row[0] for row in self._db.execute("select source from held_out order by source"))
 
     def lessons(self) -> Lessons:
-        """What routes may learn from: documents and examples; and what they may look up: passages, of all documents."""
-        taught = "where source not in (select source from held_out) order by source"
-        documents = Stored(self._db, "documents", Document.of, taught)
+        """What routes may learn from: documents and examples; and what they may look up: passages, of all documents.
+
+        Weights tell everybody what they learned, so documents of a group are looked up only.
+        """
+        taught = (
+            "where source not in (select source from held_out) "
+            "and source not in (select value from json_each(?)) order by source"
+        )
+        documents = Stored(self._db, "documents", Document.of, taught, (json.dumps(self.hidden()),))
         return Lessons(documents, self.passages(), self.examples())
 
     def counts(self) -> dict[str, int]:

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from shuyuan.base.errors import Fixable
 from shuyuan.base.files import inside, read_json, write_whole
+from shuyuan.base.marks import Marks
 from shuyuan.base.material import Material
 from shuyuan.base.records import Run
 from shuyuan.base.settings import Settings
@@ -80,13 +81,27 @@ class Workspace:
     @cached_property
     def material(self) -> Material:
         """The records of what was added."""
-        return Material(self.folder / "material.sqlite")
+        return Material(self._records)
+
+    @cached_property
+    def marks(self) -> Marks:
+        """What was said about documents, and who may see them."""
+        return Marks(self._records)
+
+    @property
+    def _records(self) -> Path:
+        return self.folder / "material.sqlite"
+
+    def close(self) -> None:
+        """Close the records; the object cannot be used afterwards."""
+        for name in ("material", "marks"):
+            if name in vars(self):
+                getattr(self, name).close()
 
     def run(self, name: str, seed: int = 0) -> Run:
         """The run of a name, whether or not it exists yet."""
-        return Run(
-            name, inside(self.folder / "runs", checked_name(name)), self.folder / "cache", seed, self.choices.embedder
-        )
+        folder, cache = inside(self.folder / "runs", checked_name(name)), self.folder / "cache"
+        return Run(name, folder, cache, seed, self.choices.embedder, material=self._records)
 
     def runs(self) -> list[str]:
         """The names of the assistants that were taught here, oldest first."""

@@ -62,17 +62,6 @@ class Ground(Settings):
         )
         return _PROMPT[language].format(passages=numbered, question=question.strip())
 
-    def fitting(self, passages: Sequence[Passage]) -> list[Passage]:
-        """The first passages that fit `prompt_tokens`; at least one."""
-        kept: list[Passage] = []
-        left = float(self.prompt_tokens)
-        for passage in passages[: self.passages]:
-            left -= about_tokens(passage.searchable)
-            if left < 0 and kept:
-                break
-            kept.append(passage)
-        return kept
-
 
 def about_tokens(text: str) -> float:
     """Roughly how many tokens a text is: 0.7 for a CJK character, a quarter for any other."""

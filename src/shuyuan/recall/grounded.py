@@ -6,9 +6,11 @@ import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
+from shuyuan.base.marks import View
 from shuyuan.base.records import GREEDY, Answer, Assistant, Conversation, Decoding, Message, Passage
 from shuyuan.read.language import language
 from shuyuan.recall.asking import queries
+from shuyuan.recall.choosing import fitted
 from shuyuan.recall.citing import sentences, support
 from shuyuan.recall.ground import BEYOND, REFUSAL, Ground, cleaned, holds_none, spoken
 from shuyuan.recall.searching import Hit, Library
@@ -48,6 +50,10 @@ class GroundedAssistant:
         """The same assistant in another mode, `query` or `chat`."""
         ground = Ground.of({**self.ground.model_dump(), "mode": mode})
         return GroundedAssistant(self._name, self._inner, self.library, ground)
+
+    def seen_by(self, view: View) -> GroundedAssistant:
+        """The same assistant for somebody else: what they may not see is not looked up, shown or cited."""
+        return GroundedAssistant(self._name, seen_by(self._inner, view), self.library.seen_by(view), self.ground)
 
     @property
     def name(self) -> str:
@@ -92,13 +98,15 @@ class GroundedAssistant:
         found = []
         for conversation, text, of in zip(conversations, searched, hits, strict=True):
             question = conversation[-1].content
-            passages = [hit.passage for hit in of] if self._near(text, of) else []
-            fitting = tuple(self.ground.fitting(passages))
+            shown = of if self._near(text, of) else []
+            fitting = fitted(shown, self.ground.passages, self.ground.prompt_tokens)
             found.append(_Found(question, text, language(question), of, fitting, seconds))
         return found
 
     def _near(self, searched: str, hits: Sequence[Hit]) -> bool:
-        """Whether what was found is above the threshold: the given one, or the library's for this language."""
+        """Whether something is pinned, or above the threshold: the given one, or the library's for this language."""
+        if any(hit.pinned for hit in hits):
+            return True
         learned = self.library.state.thresholds
         threshold = self.ground.threshold
         if threshold is None:
@@ -135,6 +143,11 @@ class GroundedAssistant:
             warning, text = BEYOND[spoken(found[row].language)], alone.text.strip()
             spans = tuple((start + len(warning), end + len(warning)) for start, end in sentences(text))
             answers[row] = _after(answers[row], replace(alone, text=warning + text, unsupported=spans, beyond=True))
+
+
+def seen_by(assistant: Assistant, view: View) -> Assistant:
+    """The assistant as somebody else may use it; one without a library is the same for all."""
+    return assistant.seen_by(view) if isinstance(assistant, GroundedAssistant) else assistant
 
 
 def _after(before: Answer, answer: Answer) -> Answer:

@@ -66,6 +66,7 @@ class Retrieve(Settings):
             run.cache,
             store=self.store,
             fuse=self._fuse(),
+            material=run.material,
         )
         return GroundedAssistant(run.name, assistant, library, self._ground())
 
@@ -73,7 +74,7 @@ class Retrieve(Settings):
         """Put the library that was built in `run.folder/library` in front of `assistant`."""
         from shuyuan.load.embedder import open_embedder
 
-        library = Library.open(run.folder / "library", open_embedder(run.embedder), self._fuse())
+        library = Library.open(run.folder / "library", open_embedder(run.embedder), self._fuse(), run.material)
         return GroundedAssistant(run.name, assistant, library, self._ground())
 
     def _fuse(self) -> Fuse | None:
