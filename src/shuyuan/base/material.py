@@ -181,6 +181,11 @@ class Material:
         row = self._db.execute("select record from documents where source = ?", (source,)).fetchone()
         return Document.of(json.loads(row[0])) if row else None
 
+    def document_ids(self, sources: Iterable[str]) -> tuple[str, ...]:
+        """The ids of the documents that were read from these sources."""
+        query = "select id from documents where source in (select value from json_each(?)) order by source"
+        return tuple(row[0] for row in self._db.execute(query, (json.dumps(list(sources)),)))
+
     def passages(self, ids: Sequence[str] = ()) -> tuple[Passage, ...]:
         """All passages, or those of the ids that are there; ordered by source and position."""
         chosen = f"where passages.id in ({', '.join('?' * len(ids))}) " if ids else ""

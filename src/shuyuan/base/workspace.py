@@ -14,12 +14,13 @@ from pydantic import Field
 
 from shuyuan.base.errors import Fixable
 from shuyuan.base.files import inside, read_json, write_whole
-from shuyuan.base.marks import Marks
+from shuyuan.base.marks import Mark, Marks
 from shuyuan.base.material import Material
 from shuyuan.base.records import Run
 from shuyuan.base.settings import Settings
 
 SETTINGS_FILE = "shuyuan.toml"
+UPLOADS = "uploads"  # the folder of the documents that came through the server
 _NAME = re.compile(r"[\w][\w.+-]{0,99}")
 
 
@@ -87,6 +88,33 @@ class Workspace:
     def marks(self) -> Marks:
         """What was said about documents, and who may see them."""
         return Marks(self._records)
+
+    def mark(
+        self,
+        source: str,
+        *,
+        pinned: bool | None = None,
+        tags: tuple[str, ...] | None = None,
+        group: str | None = None,
+    ) -> Mark:
+        """Pin, tag or restrict a document, or all that lies in a folder or archive now and later.
+
+        None: as it was. `group`: "" says nothing any more, `everyone` opens what a folder above it closes. Raises
+        Fixable for a name that cannot be one.
+        """
+        source = source.rstrip("/")
+        if not source:
+            raise Fixable("a mark needs a document or a folder", "name it as `shuyuan list --documents` does")
+        for name in (*(tags or ()), *([group] if group else [])):
+            checked_name(name)
+        before = self.material.marks().get(source, Mark())
+        made = Mark(
+            before.pinned if pinned is None else pinned,
+            before.tags if tags is None else tuple(sorted(set(tags))),
+            before.group if group is None else group,
+        )
+        self.material.put_mark(source, made)
+        return made
 
     @property
     def _records(self) -> Path:

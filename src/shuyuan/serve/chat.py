@@ -90,7 +90,8 @@ class _Asked:
         """One choice, each drawn with a seed of its own."""
         house = self.visitor.house
         decoding = replace(self.decoding, seed=self.decoding.seed + choice)
-        return house.speaker.pieces(partial(house.assistant, self.workspace, self.assistant), self.turns, decoding)
+        opened = partial(house.assistant, self.visitor, self.workspace, self.assistant, self.wanted.within)
+        return house.speaker.pieces(opened, self.turns, decoding)
 
     def chunk(self, choices: list[dict[str, Any]], usage: Usage | None = None) -> Event:
         """A chunk of the stream."""
