@@ -23,7 +23,7 @@ from shuyuan.serve.queue import Queue
 from shuyuan.serve.refusals import Refused
 from shuyuan.serve.speaking import Speaker
 from shuyuan.serve.state import STATE, State
-from shuyuan.teach.teaching import BARE, open_assistant, stale
+from shuyuan.teach.teaching import BARE, learned, open_assistant, stale
 
 if TYPE_CHECKING:
     from shuyuan.load.embedder import Embedder
@@ -89,6 +89,13 @@ class House:
         """
         from shuyuan.recall.grounded import GroundedAssistant, seen_by
 
+        with self.opened(workspace) as here:
+            if learned(here, name).intersection(visitor.hidden(here)):
+                raise Refused(
+                    404,
+                    f"there is no assistant '{name}'",
+                    code="model_not_found",
+                )
         opened = self._opened(workspace, name)
         if within and not isinstance(opened, GroundedAssistant):
             raise Refused(400, f"'{name}' has no library", "ask one that was taught retrieve", param="within")
