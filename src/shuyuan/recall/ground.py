@@ -52,6 +52,14 @@ class Ground(Settings):
     support: Annotated[
         float, Field(ge=0, le=1, description="share of the answer's key terms that the cited sentences must hold")
     ] = 0.5
+    diversity: Annotated[
+        float,
+        Field(ge=0, le=1, description="how much a passage unlike those before it counts beside a higher place; 0: not"),
+    ] = 0.3
+    queries: Annotated[
+        Literal["one", "several", "steps"],
+        Field(description="look up the question; also other wordings of it; or the steps to its answer, one by one"),
+    ] = "one"
 
     def prompt(self, question: str, passages: Sequence[Passage], language: str) -> str:
         """The user's turn: numbered passages with source and headings, then what to do, then the question."""

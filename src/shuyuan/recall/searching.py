@@ -20,7 +20,7 @@ from shuyuan.base.shelf import choices, choose
 from shuyuan.read.language import language
 from shuyuan.recall.centring import Centres
 from shuyuan.recall.embedding import Embeds, embed_passages
-from shuyuan.recall.fuse import Fuse
+from shuyuan.recall.fuse import Fuse, Fused
 from shuyuan.recall.threshold import LOOKED_AT, calibrate, nearness
 from shuyuan.store.contract import Index, Scored, Store, Vectors, content_hash, in_order, normal
 
@@ -83,7 +83,14 @@ class Library:
     """
 
     def __init__(
-        self, folder: Path, index: Index, embedder: Embeds, state: State, fuse: Fuse | None, *, material: Path | None
+        self,
+        folder: Path,
+        index: Index,
+        embedder: Embeds,
+        state: State,
+        fuse: Fuse | None,
+        *,
+        material: Path | None = None,
     ) -> None:
         self.folder, self.state, self.fuse = folder, state, fuse or Fuse.of(state.fuse)
         self._index, self._embedder, self._centres = index, embedder, Centres(state.centres)
@@ -196,16 +203,34 @@ class Library:
 
     def search_all(self, texts: Sequence[str], k: int) -> list[list[Hit]]:
         """`search` for several texts, which are embedded together."""
-        found = []
-        for text, vector in zip(texts, self._embed(texts), strict=True):
-            of = self._rankings(text, vector, max(self.fuse.depth, k))
-            best = {one.id: one for one in self.fuse.fuse(of.dense, of.words, of.foreign)[:k]}
-            hits = [
-                Hit(p, best[p.id].score, best[p.id].cosine, best[p.id].word_rank)
-                for p in self._index.passages(list(best))
-            ]
-            found.append(self._with_pinned(hits, vector, k))
-        return found
+        vectors = self._embed(texts)
+        return [self._search([text], vector[None], k) for text, vector in zip(texts, vectors, strict=True)]
+
+    def search_together(self, texts: Sequence[str], k: int) -> list[Hit]:
+        """The `k` passages that fit a question in several wordings best; the first text is the question itself.
+
+        It counts as much as all the others together. `cosine` and `word_rank` are to the question itself.
+        """
+        return self._search(texts, self._embed(texts), k)
+
+    def _search(self, texts: Sequence[str], vectors: Vectors, k: int) -> list[Hit]:
+        depth = max(self.fuse.depth, k)
+        scores: dict[str, float] = {}
+        own: dict[str, Fused] = {}
+        for text, vector in zip(texts, vectors, strict=True):
+            of = self._rankings(text, vector, depth)
+            ranked = self.fuse.fuse(of.dense, of.words, of.foreign)
+            own = own or {one.id: one for one in ranked}
+            share = 1.0 if text is texts[0] else 1 / (len(texts) - 1)
+            for one in ranked:
+                scores[one.id] = scores.get(one.id, 0.0) + share * one.score
+        best = [name for name, _ in sorted(scores.items(), key=lambda pair: -pair[1])[:k]]  # stable: the first's order
+        passages = self._index.passages(best)
+        far = frozenset(p.document_id for p in passages if p.id not in own)  # found by another wording alone
+        near = dict(self._index.dense(vectors[0], depth, Within(far))) if far else {}
+        ranks = {p.id: own.get(p.id, Fused(p.id, 0.0, near.get(p.id), None)) for p in passages}
+        hits = [Hit(p, scores[p.id], ranks[p.id].cosine, ranks[p.id].word_rank) for p in passages]
+        return self._with_pinned(hits, vectors[0], k)
 
     def _with_pinned(self, hits: list[Hit], vector: Vectors, k: int) -> list[Hit]:
         """At most `k` hits; the last give way to the nearest passage of each pinned document that has none."""
