@@ -20,12 +20,13 @@ from hypothesis import strategies as st
 from shuyuan.base.errors import Fixable
 from shuyuan.base.files import locked
 from shuyuan.base.records import GREEDY, Answer, Conversation, Decoding, Message, Passage, ask
+from shuyuan.recall.choosing import fitted
 from shuyuan.recall.citing import sentences, support
 from shuyuan.recall.embedding import embed_passages
 from shuyuan.recall.fuse import Fuse
 from shuyuan.recall.ground import Ground, about_tokens, cleaned, holds_none
 from shuyuan.recall.grounded import GroundedAssistant
-from shuyuan.recall.searching import Library
+from shuyuan.recall.searching import Hit, Library
 from shuyuan.store.contract import Vectors
 from shuyuan.store.words import terms
 
@@ -334,10 +335,13 @@ def test_prompt_is_numbered_in_the_language_of_the_question() -> None:
 
 
 def test_passages_fit_the_budget() -> None:
-    long = [replace(p, text="字" * 300) for p in passages()]
-    assert len(Ground(prompt_tokens=500).fitting(long)) == 2
-    assert len(Ground(prompt_tokens=100).fitting(long)) == 1
-    assert len(Ground(passages=3).fitting(passages())) == 3
+    long = [Hit(replace(p, text="字" * 300), 0.0, 0.9, None) for p in passages()]
+    assert fitted(long, 4, 500) == (long[0].passage, long[1].passage)
+    assert fitted(long, 4, 100) == (long[0].passage,)
+    assert len(fitted([Hit(p, 0.0, 0.9, None) for p in passages()], 3, 1400)) == 3
+    pinned = [*long[:3], replace(long[3], pinned=True)]
+    assert fitted(pinned, 4, 500) == (long[0].passage, long[3].passage)
+    assert fitted(pinned, 1, 500) == (long[3].passage,)
     assert about_tokens("字" * 100) == pytest.approx(70)
 
 

@@ -11,6 +11,7 @@ from test_recall import DOCUMENTS, Extracts, HashedTerms, passages
 from test_recall_answer import Says
 
 from shuyuan.base.asked import Wording
+from shuyuan.base.marks import Mark
 from shuyuan.base.material import File, Material
 from shuyuan.base.records import GREEDY, Answer, Decoding, Document, Message, ask
 from shuyuan.base.workspace import Workspace
@@ -52,6 +53,18 @@ def test_what_cites_is_kept_with_its_places(material: Material, library: Library
     assert DOCUMENTS[cited.source][cited.start : cited.end] == cited.quote == "The default rank is 16."
     assert asked(material, library, "ＷＨＡＴ is the DEFAULT rank ？") == name
     assert material.asked.get(name).times == 2
+
+
+def test_what_a_group_alone_may_see_leaves_no_question(material: Material, library: Library) -> None:
+    name = asked(material, library, RANK)
+    source = material.asked.get(name).answer.citations[0].source
+    material.put_mark(source, Mark(tags=("kept",)))
+    assert material.asked.get(name).answer
+    material.put_mark(source, Mark(group="掌柜"))
+    assert material.asked.find()[1] == 0
+    assert asked(material, library, RANK) == ""
+    material.put_mark(source, Mark())
+    assert material.asked.get(asked(material, library, RANK)).answer
 
 
 def test_what_is_refused_or_beyond_is_unanswered(material: Material, library: Library) -> None:

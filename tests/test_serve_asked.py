@@ -11,11 +11,12 @@ from serving import Served, serving, tiny_school
 from test_recall import Extracts
 
 from shuyuan.base.records import Answer
+from shuyuan.base.workspace import Workspace
 from shuyuan.recall.citing import sentences
 from shuyuan.recall.ground import Ground
 from shuyuan.recall.grounded import GroundedAssistant
 from shuyuan.store.words import terms
-from shuyuan.teach.teaching import teach
+from shuyuan.teach.teaching import open_assistant, teach
 
 ASKED = "/api/workspaces/school/asked"
 QUESTION = "山长什么时候上任？"
@@ -39,8 +40,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     at = tmp_path_factory.mktemp("asked")
     for name in ("school", "other"):
         teach(tiny_school(at, name), "retrieve", {"threshold": -1.0})
+    opened = open_assistant(Workspace.open(at / "house" / "school"), "retrieve")
+    assert isinstance(opened, GroundedAssistant)
+    library = opened.library
     with serving(at / "house") as running:
-        library = running.house.assistant("school", "retrieve").library
         quoting = GroundedAssistant("retrieve", Quotes(), library, Ground(threshold=-1.0))
         running.house.assistant = lambda *_: quoting  # type: ignore[method-assign]
         access = running.house.access
@@ -193,6 +196,7 @@ def test_nothing_of_a_removed_document_remains(served: Served, answered: str) ->
     _, page = send(served, "GET", f"{ASKED}/{answered}", "writer")
     assert (page["state"], page["text"], page["answer"], page["references"]) == ("withdrawn", "", "", [])
     asked = {"question": QUESTION, "assistant": "retrieve"}
-    assert send(served, "POST", "/api/workspaces/school/ask", "reader", asked)[1]["citations"], "a library from before"
+    cited = send(served, "POST", "/api/workspaces/school/ask", "reader", asked)[1]["citations"]
+    assert not any(one["source"] == "手册/书院.md" for one in cited), "not even by a library from before"
     (one,) = listed(served)
     assert (one["state"], one["answer"], one["times"]) == ("withdrawn", "", 2), "is not believed"

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shuyuan.base.errors import Fixable
+from shuyuan.base.marks import Within
 from shuyuan.base.records import Passage
 from shuyuan.base.shelf import choices, choose
 from shuyuan.store.contract import Index, Vectors, content_hash
@@ -154,6 +156,71 @@ def test_delete_by_document(store: str, tmp_path: Path) -> None:
     assert index.count() == 1
     assert [name for name, _ in index.dense(unit(1)[0], 5)] == ["c"]
     assert index.words("甲 乙", 5) == []
+
+
+@pytest.mark.parametrize(
+    ("within", "left"),
+    [
+        (None, "abcdef"),
+        (Within(frozenset({"it's 一", "二 🎉"})), "abcd"),
+        (Within(frozenset({"it's 一", "never there"}), but=True), "cdef"),
+        (Within(frozenset()), ""),
+        (Within(frozenset(), but=True), "abcdef"),
+    ],
+)
+def test_only_some_documents_are_searched(store: str, tmp_path: Path, within: Within | None, left: str) -> None:
+    """Left out before the ranking: `k` are found though those left out are the best."""
+    index, vectors = opened(store, tmp_path), unit(6)
+    vectors = vectors[np.argsort(-(vectors @ vectors[0]))]  # nearest to the first one first: those of "it's 一"
+    of = {"it's 一": "ab", "二 🎉": "cd", "three": "ef"}
+    words = {name: f"拟合 fit {'fit ' * (6 - place)}" for place, name in enumerate("abcdef")}
+    there = [passage(name, words[name], document) for document, names in of.items() for name in names]
+    index.upsert(there, vectors)
+    index.optimise()
+    for k in (2, 6):
+        assert [name for name, _ in index.dense(vectors[0], k, within)] == list(left)[:k]
+        assert sorted(name for name, _ in index.words("fit 拟合", 6, within)) == list(left)
+        assert len(index.words("ＦＩＴ", k, within)) == min(k, len(left))
+    everywhere = dict(index.words("fit", 6))
+    assert all(everywhere[name] == score for name, score in index.words("fit", 6, within))
+
+
+def test_no_byte_of_what_was_deleted_remains(store: str, tmp_path: Path) -> None:
+    index, vectors = opened(store, tmp_path), unit(40, width=WIDTH)
+    there = [passage(f"p{row:02}", f"一般内容 ordinary {row}", f"doc{row % 4}") for row in range(39)]
+    secret = passage("zz", "绝密 Quetzalcoatl 🎉", "secret")
+    index.upsert([*there, secret], vectors)
+    index.optimise()
+    index.upsert([replace(secret, text="绝密改 Xiuhcoatl 🎉")], vectors[39:])  # what was replaced is gone, too
+    marks = [text.encode() for text in ("绝密", "quetzalcoatl", "Quetzalcoatl", "xiuhcoatl", "Xiuhcoatl", "\\u7edd")]
+    marks.append(vectors[39].astype("<f4").tobytes())
+
+    def found() -> list[bytes]:
+        held = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+        return [mark for mark in marks if mark in held]
+
+    assert found() or store in {"qdrant", "memory"}, "nothing to remove proves nothing"
+    index.delete_document("secret")
+    index.purge()
+    assert found() == []
+    assert index.count() == 39
+    assert [name for name, _ in index.dense(vectors[3], 1)] == ["p03"]
+    assert index.words("绝密 quetzalcoatl", 3) == []
+    assert len(index.words("一般", 50)) == 39
+    assert opened(store, tmp_path).passages(["p07"]) == [there[7]]
+    index.upsert([passage("new", "新的 new words")], unit(1, seed=9))
+    assert index.words("新的", 3)[0][0] == "new"
+
+
+def test_a_change_by_another_process_is_seen(store: str, tmp_path: Path) -> None:
+    reader, writer = opened(store, tmp_path), opened(store, tmp_path)
+    writer.upsert([passage("a", "甲"), passage("b", "乙")], unit(2))
+    assert len(reader.dense(unit(1)[0], 5)) == reader.count() == 2
+    writer.delete_document("doc-a")
+    writer.purge()
+    assert [name for name, _ in reader.dense(unit(1)[0], 5)] == ["b"]
+    assert reader.words("甲", 5) == []
+    assert reader.passages(["a"]) == []
 
 
 def test_closed_and_opened_again(store: str, tmp_path: Path, texts: Index) -> None:

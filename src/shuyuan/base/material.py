@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import sqlite3
 from array import array
@@ -14,31 +15,15 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from shuyuan.base.asked import TABLES, AskedQuestions
+from shuyuan.base.asked import AskedQuestions
 from shuyuan.base.errors import Fixable, disk_errors
 from shuyuan.base.lazy import Lazy
+from shuyuan.base.marks import Mark, joined, read_marks
 from shuyuan.base.records import Document, Example, Lessons, Message, Passage, Question
+from shuyuan.base.tables import make_tables
 
 T = TypeVar("T")
-VERSION = 2  # 2: documents and passages have boxes and lines; the tables are those of 1
 _AT_ONCE = 500  # records that are read at once
-_SCHEMA = """
-create table files (source text primary key, sha256 text not null, bytes integer not null, modified real not null,
-    fault text not null default '');
-create table documents (id text primary key, source text not null unique references files on delete cascade,
-    record text not null);
-create table passages (id text primary key, document_id text not null references documents on delete cascade,
-    position integer not null, record text not null);
-create index passages_by_document on passages (document_id, position);
-create table examples (id text primary key, origin text not null, record text not null);
-create table questions (id text primary key, origin text not null, record text not null);
-"""
-_LATER = (  # of older workspaces, too
-    "create table if not exists held_out (source text primary key)",
-    "create table if not exists changes (id integer primary key, number integer not null)",
-    "insert or ignore into changes values (1, 0)",
-    *TABLES,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,30 +52,10 @@ class Material:
                 self._db.execute("pragma journal_mode = wal")
                 self._db.execute("pragma synchronous = full")
                 self._db.execute("pragma foreign_keys = on")
-                self._prepare()
+                self._db.execute("pragma secure_delete = on")  # what is removed is overwritten
+                make_tables(self._db, path, partial(self._change, counted=False))
             except sqlite3.DatabaseError as error:
                 raise _explained(error, path) from error
-
-    def _prepare(self) -> None:
-        (version,) = self._db.execute("pragma user_version").fetchone()
-        if version > VERSION:
-            raise Fixable(
-                f"this workspace was written by a newer Shuyuan (material {version}, known {VERSION})",
-                "update Shuyuan: pip install --upgrade shuyuan",
-                self._path,
-            )
-        if 0 < version < VERSION:
-            self._db.execute(f"pragma user_version = {VERSION}")
-        if version == 0:
-            with self._change(counted=False) as db:
-                if db.execute("pragma user_version").fetchone() == (0,):  # or another process made it meanwhile
-                    for statement in _SCHEMA.split(";"):
-                        db.execute(statement)
-                    db.execute(f"pragma user_version = {VERSION}")
-        if not self._db.execute("select 1 from sqlite_master where name = 'answers_go_with_documents'").fetchone():
-            with self._change(counted=False) as db:
-                for statement in _LATER:
-                    db.execute(statement)
 
     @contextmanager
     def _change(self, counted: bool = True) -> Iterator[sqlite3.Connection]:
@@ -123,8 +88,13 @@ class Material:
         rows = self._db.execute("select source, sha256, bytes, modified, fault from files order by source")
         return {row[0]: File(*row) for row in rows}
 
-    def file_rows(self, after: str = "", most: int = 1000, find: str = "") -> list[dict[str, Any]]:
-        """Files with a summary of their documents, by source: those after `after` whose source holds `find`."""
+    def file_rows(
+        self, after: str = "", most: int = 1000, find: str = "", shown: Callable[[str], bool] = bool
+    ) -> list[dict[str, Any]]:
+        """Files with a summary of their documents, by source: those after `after` whose source holds `find`.
+
+        Only those whose source is `shown`.
+        """
         rows = self._db.execute(
             "select files.source, bytes, modified, fault, coalesce(json_extract(record, '$.title'), '') as title, "
             "coalesce(json_extract(record, '$.language'), '') as language, "
@@ -132,11 +102,12 @@ class Material:
             "coalesce(json_array_length(record, '$.pages'), 0) as pages, "
             "(select count(*) from passages where document_id = documents.id) as passages "
             "from files left join documents on documents.source = files.source "
-            "where files.source > ? and instr(files.source, ?) order by files.source limit ?",
-            (after, find, most),
+            "where files.source > ? and instr(files.source, ?) order by files.source",
+            (after, find),
         )
         names = [column[0] for column in rows.description]
-        return [dict(zip(names, row, strict=True)) for row in rows]
+        wanted = (dict(zip(names, row, strict=True)) for row in rows if shown(row[0]))
+        return list(itertools.islice(wanted, most))
 
     def put_document(self, file: File, document: Document | None, passages: Sequence[Passage] = ()) -> None:
         """Replace what is known of one file, in one step. No document: the file could not be read.
@@ -173,15 +144,31 @@ class Material:
         with self._change() as db:
             db.executemany("delete from files where source = ?", ((source,) for source in sources))
 
-    def documents(self) -> tuple[Document, ...]:
-        """All documents, ordered by source."""
-        rows = self._db.execute("select record from documents order by source")
+    def purge(self) -> None:
+        """Leave no byte in the file of what was removed. Takes as long as copying the file."""
+        with disk_errors(self._path):
+            try:
+                self._db.execute("vacuum")
+                self._db.execute("pragma wal_checkpoint(truncate)")
+            except sqlite3.DatabaseError as error:
+                raise _explained(error, self._path) from error
+
+    def documents(self, *, hidden: bool = True) -> tuple[Document, ...]:
+        """All documents, ordered by source; without those of a group, if not `hidden`."""
+        left_out = "" if hidden else "where source not in (select value from json_each(?)) "
+        given = () if hidden else (json.dumps(self.hidden()),)
+        rows = self._db.execute(f"select record from documents {left_out}order by source", given)
         return tuple(Document.of(json.loads(row[0])) for row in rows)
 
     def document(self, source: str) -> Document | None:
         """The document read from one source."""
         row = self._db.execute("select record from documents where source = ?", (source,)).fetchone()
         return Document.of(json.loads(row[0])) if row else None
+
+    def document_ids(self, sources: Iterable[str]) -> tuple[str, ...]:
+        """The ids of the documents that were read from these sources."""
+        query = "select id from documents where source in (select value from json_each(?)) order by source"
+        return tuple(row[0] for row in self._db.execute(query, (json.dumps(list(sources)),)))
 
     def passages(self, ids: Sequence[str] = ()) -> tuple[Passage, ...]:
         """All passages, or those of the ids that are there; ordered by source and position."""
@@ -199,6 +186,31 @@ class Material:
     def asked(self) -> AskedQuestions:
         """The questions that were asked here."""
         return AskedQuestions(self._db, partial(self._change, counted=False), self.document)
+
+    # marks
+
+    def marks(self) -> dict[str, Mark]:
+        """What was said about documents and folders, as it was said."""
+        return read_marks(self._db)
+
+    def put_mark(self, source: str, mark: Mark) -> None:
+        """Mark a document, or all that lies in a folder now and later; an empty mark is none."""
+        with self._change() as db:
+            db.execute("delete from marks where source = ?", (source,))
+            if mark != Mark():
+                row = (source, int(mark.pinned), json.dumps(mark.tags, ensure_ascii=False), mark.group)
+                db.execute("insert into marks values (?, ?, ?, ?)", row)
+            if mark.group:  # questions that were answered from what is now of a group go
+                gone = "delete from asked where id in (select asked from asked_sources where source = ?)"
+                db.executemany(gone, ((hidden,) for hidden in self.hidden()))
+
+    def hidden(self) -> list[str]:
+        """The sources of the documents that are of a group: not everyone may see them, so nothing learns from them."""
+        marks = self.marks()
+        if not any(mark.group for mark in marks.values()):
+            return []
+        sources = self._db.execute("select source from documents order by source").fetchall()
+        return [source for (source,) in sources if joined(marks, source).group]
 
     # examples and questions
 
@@ -285,9 +297,15 @@ class Material:
         return tuple(row[0] for row in self._db.execute("select source from held_out order by source"))
 
     def lessons(self) -> Lessons:
-        """What routes may learn from: documents and examples; and what they may look up: passages, of all documents."""
-        taught = "where source not in (select source from held_out) order by source"
-        documents = Stored(self._db, "documents", Document.of, taught)
+        """What routes may learn from: documents and examples; and what they may look up: passages, of all documents.
+
+        Weights tell everybody what they learned, so documents of a group are looked up only.
+        """
+        taught = (
+            "where source not in (select source from held_out) "
+            "and source not in (select value from json_each(?)) order by source"
+        )
+        documents = Stored(self._db, "documents", Document.of, taught, (json.dumps(self.hidden()),))
         return Lessons(documents, self.passages(), self.examples())
 
     def counts(self) -> dict[str, int]:

@@ -346,7 +346,8 @@ class Run:
     """Where one teaching keeps what a person can read: settings, log, checkpoints, weights, scores, card.
 
     `cache` is the workspace's own folder for what can be made again (embeddings); workspaces never share it.
-    `embedder` is the workspace's model that places texts for search.
+    `embedder` is the workspace's model that places texts for search. `material` is the file of its records, which say
+    who may see which document (None: everyone sees everything).
     A rehearsal stops before anything is taught: `dry` only looks, `tune_seconds` > 0 tries learning rates and epochs.
     """
 
@@ -358,3 +359,4 @@ class Run:
     guards: Guards = field(default_factory=Guards)
     dry: bool = False
     tune_seconds: float = 0.0
+    material: Path | None = None

@@ -14,11 +14,13 @@ from pydantic import Field
 
 from shuyuan.base.errors import Fixable
 from shuyuan.base.files import inside, read_json, write_whole
+from shuyuan.base.marks import Mark, Marks
 from shuyuan.base.material import Material
 from shuyuan.base.records import Run
 from shuyuan.base.settings import Settings
 
 SETTINGS_FILE, MATERIAL_FILE = "shuyuan.toml", "material.sqlite"
+UPLOADS = "uploads"  # the folder of the documents that came through the server
 _NAME = re.compile(r"[\w][\w.+-]{0,99}")
 
 
@@ -80,13 +82,54 @@ class Workspace:
     @cached_property
     def material(self) -> Material:
         """The records of what was added."""
-        return Material(self.folder / MATERIAL_FILE)
+        return Material(self._records)
+
+    @cached_property
+    def marks(self) -> Marks:
+        """What was said about documents, and who may see them."""
+        return Marks(self._records)
+
+    def mark(
+        self,
+        source: str,
+        *,
+        pinned: bool | None = None,
+        tags: tuple[str, ...] | None = None,
+        group: str | None = None,
+    ) -> Mark:
+        """Pin, tag or restrict a document, or all that lies in a folder or archive now and later.
+
+        None: as it was. `group`: "" says nothing any more, `everyone` opens what a folder above it closes. Raises
+        Fixable for a name that cannot be one.
+        """
+        source = source.rstrip("/")
+        if not source:
+            raise Fixable("a mark needs a document or a folder", "name it as `shuyuan list --documents` does")
+        for name in (*(tags or ()), *([group] if group else [])):
+            checked_name(name)
+        before = self.material.marks().get(source, Mark())
+        made = Mark(
+            before.pinned if pinned is None else pinned,
+            before.tags if tags is None else tuple(sorted(set(tags))),
+            before.group if group is None else group,
+        )
+        self.material.put_mark(source, made)
+        return made
+
+    @property
+    def _records(self) -> Path:
+        return self.folder / MATERIAL_FILE
+
+    def close(self) -> None:
+        """Close the records; the object cannot be used afterwards."""
+        for name in ("material", "marks"):
+            if name in vars(self):
+                getattr(self, name).close()
 
     def run(self, name: str, seed: int = 0) -> Run:
         """The run of a name, whether or not it exists yet."""
-        return Run(
-            name, inside(self.folder / "runs", checked_name(name)), self.folder / "cache", seed, self.choices.embedder
-        )
+        folder, cache = inside(self.folder / "runs", checked_name(name)), self.folder / "cache"
+        return Run(name, folder, cache, seed, self.choices.embedder, material=self._records)
 
     def runs(self) -> list[str]:
         """The names of the assistants that were taught here, oldest first."""

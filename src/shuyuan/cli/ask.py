@@ -9,17 +9,19 @@ from pydantic import Field
 
 from shuyuan.base.progress import say
 from shuyuan.base.records import ask as conversation
-from shuyuan.cli.shell import Command, Desk
+from shuyuan.cli.shell import Desk
 from shuyuan.cli.shown import cited, footer, in_mode, keep_asked, marked, sources
+from shuyuan.cli.wanted import AskingCommand
 
 
-class Ask(Command):
+class Ask(AskingCommand):
     """Ask one question; what an assistant with a library says is cited with file, place and exact span."""
 
     examples: ClassVar[str] = """
 shuyuan ask "How long may I be away?"
 shuyuan ask "山长什么时候上任？" --with lora+retrieve
 shuyuan ask "What is a token?" --mode chat     may go beyond the library, and says so
+shuyuan ask "谁上任？" --tag rules --kind pdf      only from documents with this tag, of this kind
 """
     speaks_json: ClassVar[bool] = True
     question: Annotated[str, Field(min_length=1, description="what to ask")]
@@ -35,7 +37,7 @@ shuyuan ask "What is a token?" --mode chat     may go beyond the library, and sa
 
         workspace = desk.workspace()
         name = self.with_ or default_assistant(workspace)
-        assistant = open_assistant(workspace, name)
+        assistant = self.for_us(open_assistant(workspace, name))
         if self.mode:
             assistant = in_mode(assistant, self.mode)
         (answer,) = assistant.answer([conversation(self.question)])

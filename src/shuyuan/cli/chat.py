@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -11,8 +12,9 @@ from shuyuan.base.errors import Fixable, near_miss
 from shuyuan.base.progress import say
 from shuyuan.base.records import Answer, Assistant, Message
 from shuyuan.base.workspace import Workspace
-from shuyuan.cli.shell import Command, Desk
+from shuyuan.cli.shell import Desk
 from shuyuan.cli.shown import UNSUPPORTED, footer, in_mode, keep_asked, sources
+from shuyuan.cli.wanted import AskingCommand
 
 HELP = """\
 /mode query    answer only from the library; /mode chat: may go beyond it, and says so
@@ -24,7 +26,7 @@ Ctrl-C         stop an answer; Ctrl-D: leave
 """
 
 
-class Chat(Command):
+class Chat(AskingCommand):
     """Talk with an assistant; it remembers what was said. Type /help in it for what else it understands."""
 
     examples: ClassVar[str] = """
@@ -42,7 +44,7 @@ shuyuan chat --with lora+retrieve --mode chat
         from shuyuan.teach.teaching import default_assistant
 
         workspace = desk.workspace()
-        talk = Talk(workspace, self.with_ or default_assistant(workspace))
+        talk = Talk(workspace, self.with_ or default_assistant(workspace), self.for_us)
         if self.mode:
             talk.do("mode", self.mode)
         asked_by_person = sys.stdin.isatty()
@@ -71,8 +73,8 @@ shuyuan chat --with lora+retrieve --mode chat
 class Talk:
     """One conversation: who answers, in which mode, and what was said."""
 
-    def __init__(self, workspace: Workspace, name: str) -> None:
-        self._workspace, self._mode = workspace, ""
+    def __init__(self, workspace: Workspace, name: str, for_us: Callable[[Assistant], Assistant]) -> None:
+        self._workspace, self._mode, self._for_us = workspace, "", for_us
         self._said: list[Message] = []
         self._answer: Answer | None = None
         self.assistant = self._opened(name)
@@ -142,7 +144,7 @@ class Talk:
         from shuyuan.recall.grounded import GroundedAssistant
         from shuyuan.teach.teaching import open_assistant, stale
 
-        assistant = open_assistant(self._workspace, name)
+        assistant = self._for_us(open_assistant(self._workspace, name))
         if why := stale(self._workspace, name):
             say(f"{name} may be out of date: {why}")
         return assistant.in_mode(self._mode) if self._mode and isinstance(assistant, GroundedAssistant) else assistant

@@ -18,6 +18,7 @@ class KeyNew(Command):
     examples: ClassVar[str] = """
 shuyuan key new anna --admin                     may do everything
 shuyuan key new ben --member school=reader       may see and ask in one workspace
+shuyuan key new eve --member school=reader --group school=hr      sees the documents of the group hr too
 shuyuan key new bot --scope ask --member school=reader
 """
     speaks_json: ClassVar[bool] = True
@@ -31,6 +32,10 @@ shuyuan key new bot --scope ask --member school=reader
         tuple[str, ...], Field(description="the user's roles: WORKSPACE=reader, WORKSPACE=writer, WORKSPACE=owner")
     ] = ()
 
+    group: Annotated[
+        tuple[str, ...], Field(description="groups of the user, WORKSPACE=GROUP: who may see the documents of a group")
+    ] = ()
+
     def run(self, desk: Desk) -> int:
         """Print the key."""
         with needs_serving():
@@ -38,9 +43,12 @@ shuyuan key new bot --scope ask --member school=reader
 
         access = open_access(Path(desk.folder))
         roles = [role_of(given) for given in self.member]
+        groups = [given.partition("=")[::2] for given in self.group]
         key, secret = access.add_key(self.user, self.scope or SCOPES, self.admin)
         for workspace, role in roles:
             access.set_role(workspace, self.user, role)
+        for workspace, group in groups:
+            access.join(workspace, group, self.user)
         desk.show(secret, {"id": key, "user": self.user, "secret": secret})
         say("keep it: it is not written down anywhere")
         return 0

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+import sys
+from dataclasses import asdict
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
 
 from shuyuan.base.progress import human_bytes, human_seconds
 from shuyuan.base.workspace import Workspace, finished
@@ -15,12 +19,17 @@ class List(Command):
     examples: ClassVar[str] = """
 shuyuan list
 shuyuan list --json
+shuyuan list --documents --find rules      every document with its marks, by name
 """
     speaks_json: ClassVar[bool] = True
+    documents: Annotated[bool, Field(description="list the documents instead, with tags, pins and groups")] = False
+    find: Annotated[str, Field(description="only documents whose name holds this")] = ""
 
     def run(self, desk: Desk) -> int:
         """Print the workspace's contents."""
         workspace = desk.workspace()
+        if self.documents or self.find:
+            return _documents(desk, workspace, self.find)
         material = workspace.material
         faults = {file.source: file.fault for file in material.files().values() if file.fault}
         runs = {name: finished(workspace.run(name)) or {} for name in workspace.runs()}
@@ -35,6 +44,16 @@ shuyuan list --json
         }
         desk.show(_page(workspace, held), held)
         return 0
+
+
+def _documents(desk: Desk, workspace: Workspace, find: str) -> int:
+    found = workspace.material.file_rows(find=find, most=sys.maxsize)
+    data = [{**row, **asdict(workspace.marks.of(row["source"]))} for row in found]
+    rows = [
+        (row["source"], row["passages"], "pinned" * row["pinned"], " ".join(row["tags"]), row["group"]) for row in data
+    ]
+    desk.show(table(rows, ("document", "passages", "pinned", "tags", "group")), data)
+    return 0
 
 
 def _page(workspace: Workspace, held: dict[str, Any]) -> str:

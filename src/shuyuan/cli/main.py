@@ -129,7 +129,9 @@ def _run(argv: list[str]) -> int:
 
 def overview() -> str:
     """The help of `shuyuan` itself, drawn from the folder of commands without importing them."""
-    commands = "".join(f"  {spoken(name):<14}{line}\n" for name, line in shelf.choices("cli").items())
+    lines = shelf.choices("cli")
+    width = max(map(len, lines)) + 2
+    commands = "".join(f"  {spoken(name):<{width}}{line}\n" for name, line in lines.items())
     return f"{ABOUT}\ncommands:\n{commands}\n{SHARED}"
 
 

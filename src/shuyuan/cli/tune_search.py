@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from shuyuan.base.marks import WHOLE
 from shuyuan.cli.shell import Command, Desk, table
 
 
@@ -31,7 +32,7 @@ shuyuan tune search questions.jsonl --only lora+retrieve
         workspace = desk.workspace()
         rows = [row for file in self.files for row in read_questions(Path(file))[0]]
         run = workspace.run(self.only)
-        library = Library.open(run.folder / "library", open_embedder(run.embedder))
+        library = Library.open(run.folder / "library", open_embedder(run.embedder)).seen_by(WHOLE)
         tuned = tune(library, workspace.material, exam_questions(rows))
         lines = [(name, f"{tuned.before[name]:.3f}", f"{tuned.after[name]:.3f}") for name in MEASURES]
         held = f"{tuned.held_out.n} held-out questions on {tuned.held_out.clusters} facts"

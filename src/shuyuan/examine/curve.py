@@ -126,7 +126,7 @@ def _shares(
 
 def _names(workspace: Workspace, what: str) -> set[str]:
     if what == "documents":
-        return {document.source for document in workspace.material.documents()}
+        return {document.source for document in workspace.material.documents(hidden=False)}
     return {example.fact or example.id for example in workspace.material.examples()}
 
 
@@ -137,7 +137,9 @@ def _part(workspace: Workspace, folder: Path, what: str, chosen: frozenset[str])
     examples = [e for e in whole.examples() if what == "documents" or (e.fact or e.id) in chosen]
     own.put_questions("shared out", examples, whole.questions())
     passages = whole.passages()
-    wanted = {s: file for s, file in whole.files().items() if what == "examples" or s in chosen}
+    hidden = set(whole.hidden())  # the part knows no groups
+    files = {s: file for s, file in whole.files().items() if s not in hidden}
+    wanted = {s: file for s, file in files.items() if what == "examples" or s in chosen}
     own.remove_files(set(own.files()) - set(wanted))
     for source, file in wanted.items():
         if own.files().get(source) != file:

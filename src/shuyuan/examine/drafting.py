@@ -66,7 +66,8 @@ def draft(
     quiz = quiz or Quiz()
     if out.exists():
         raise Fixable("this file is there already, and may have been edited", "give --out another name", out)
-    documents, passages = workspace.material.documents(), workspace.material.passages()
+    documents, hidden = workspace.material.documents(hidden=False), set(workspace.material.hidden())
+    passages = tuple(one for one in workspace.material.passages() if one.source not in hidden)
     if not passages:
         raise Fixable("there are no documents to make questions from", "add some first: shuyuan add FOLDER")
     if hold_out:

@@ -222,6 +222,8 @@ class _Visit:
                 fault = f"{path}: the file cannot be read: {error.strerror}"
                 self._store(File(source, "", 0, 0.0), [Part(source, fault=fault)])
                 continue
+            if before is None and (old := twins.get(file.sha256, "")) and old not in self.wanted:
+                self._move_mark(old, source)
             if before and same and before.sha256 == file.sha256:
                 self.material.touch_file(source, file.modified)
                 self._keep(source)
@@ -229,6 +231,12 @@ class _Visit:
                 self._store(file, [Part(source, twin)])
             else:
                 yield file, path, source
+
+    def _move_mark(self, old: str, source: str) -> None:
+        """A document that moved keeps what was said of it, before anybody can see it under its new name."""
+        marks = self.material.marks()
+        if old in marks and source not in marks:
+            self.material.put_mark(source, marks[old])
 
     def _keep(self, source: str) -> None:
         self.unchanged += 1

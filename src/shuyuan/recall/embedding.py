@@ -45,11 +45,14 @@ def embed_passages(embedder: Embeds, texts: Sequence[str], cache: Path) -> Vecto
     with disk_errors(file):
         cache.mkdir(parents=True, exist_ok=True)
     texts = [normal(text) for text in texts]
-    keys = [hashlib.sha256(f"{embedder.name}\0{text}".encode()).digest() for text in texts]
+    keys = [_key(embedder.name, text) for text in texts]
     try:
         with closing(sqlite3.connect(file, timeout=30)) as db:
             db.execute("pragma journal_mode = wal")
             db.execute("create table if not exists vectors (key blob primary key, vector blob not null) without rowid")
+            with db:
+                db.execute("create table if not exists embedders (name text primary key)")
+                db.execute("insert or ignore into embedders values (?)", (embedder.name,))
             known = dict(_known(db, sorted(set(keys))))
             missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
             if missing:
@@ -67,6 +70,26 @@ def embed_passages(embedder: Embeds, texts: Sequence[str], cache: Path) -> Vecto
         raise Fixable(f"embeddings cannot be kept: {error}", hint, file) from error
     joined = b"".join(known[key] for key in keys)
     return np.frombuffer(joined, np.float32).reshape(len(texts), embedder.width)
+
+
+def prune(cache: Path, texts: Sequence[str]) -> None:
+    """Keep the vectors of these texts alone; no byte of another one is left in `cache`."""
+    file = cache / _FILE
+    if not file.exists():
+        return
+    with disk_errors(file), closing(sqlite3.connect(file, timeout=30)) as db:
+        with db:
+            db.execute("create table if not exists embedders (name text primary key)")
+            names = [name for (name,) in db.execute("select name from embedders")]
+            kept = {_key(name, text) for name in names for text in map(normal, texts)}
+            gone = [(key,) for (key,) in db.execute("select key from vectors") if key not in kept]
+            db.executemany("delete from vectors where key = ?", gone)
+        db.execute("vacuum")
+        db.execute("pragma wal_checkpoint(truncate)")
+
+
+def _key(embedder: str, text: str) -> bytes:
+    return hashlib.sha256(f"{embedder}\0{text}".encode()).digest()
 
 
 def _batches(missing: dict[bytes, str]) -> Iterator[list[bytes]]:

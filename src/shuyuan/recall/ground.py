@@ -52,6 +52,14 @@ class Ground(Settings):
     support: Annotated[
         float, Field(ge=0, le=1, description="share of the answer's key terms that the cited sentences must hold")
     ] = 0.5
+    diversity: Annotated[
+        float,
+        Field(ge=0, le=1, description="how much a passage unlike those before it counts beside a higher place; 0: not"),
+    ] = 0.3
+    queries: Annotated[
+        Literal["one", "several", "steps"],
+        Field(description="look up the question; also other wordings of it; or the steps to its answer, one by one"),
+    ] = "one"
 
     def prompt(self, question: str, passages: Sequence[Passage], language: str) -> str:
         """The user's turn: numbered passages with source and headings, then what to do, then the question."""
@@ -61,17 +69,6 @@ class Ground(Settings):
             for number, passage in enumerate(passages, 1)
         )
         return _PROMPT[language].format(passages=numbered, question=question.strip())
-
-    def fitting(self, passages: Sequence[Passage]) -> list[Passage]:
-        """The first passages that fit `prompt_tokens`; at least one."""
-        kept: list[Passage] = []
-        left = float(self.prompt_tokens)
-        for passage in passages[: self.passages]:
-            left -= about_tokens(passage.searchable)
-            if left < 0 and kept:
-                break
-            kept.append(passage)
-        return kept
 
 
 def about_tokens(text: str) -> float:

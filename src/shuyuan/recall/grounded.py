@@ -6,11 +6,14 @@ import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
-from shuyuan.base.records import GREEDY, Answer, Assistant, Conversation, Decoding, Message, Passage
+from shuyuan.base.marks import View
+from shuyuan.base.records import GREEDY, Answer, Assistant, Conversation, Decoding, Message, Passage, ask
 from shuyuan.read.language import language
 from shuyuan.recall.asking import queries
+from shuyuan.recall.choosing import fitted
 from shuyuan.recall.citing import sentences, support
 from shuyuan.recall.ground import BEYOND, REFUSAL, Ground, cleaned, holds_none, spoken
+from shuyuan.recall.rewriting import Rewritten, rewritten, step_by_step
 from shuyuan.recall.searching import Hit, Library
 
 LEAST_FOUND = 10  # passages that are listed as found, whether or not they are shown
@@ -30,6 +33,7 @@ class _Found:
     language: str
     hits: Sequence[Hit]
     passages: tuple[Passage, ...]
+    asked: Rewritten
     seconds: float
 
     @property
@@ -48,6 +52,10 @@ class GroundedAssistant:
         """The same assistant in another mode, `query` or `chat`."""
         ground = Ground.of({**self.ground.model_dump(), "mode": mode})
         return GroundedAssistant(self._name, self._inner, self.library, ground)
+
+    def seen_by(self, view: View) -> GroundedAssistant:
+        """The same assistant for somebody else: what they may not see is not looked up, shown or cited."""
+        return GroundedAssistant(self._name, seen_by(self._inner, view), self.library.seen_by(view), self.ground)
 
     @property
     def name(self) -> str:
@@ -87,18 +95,41 @@ class GroundedAssistant:
     def _look_up(self, conversations: Sequence[Conversation]) -> list[_Found]:
         began = time.perf_counter()
         searched = [(queries(conversation) or [""])[0] for conversation in conversations]
-        hits = self.library.search_all(searched, max(self.ground.passages, LEAST_FOUND))
+        asked = self._rewritten(searched)
+        hits = self._hits(asked)
         seconds = (time.perf_counter() - began) / max(1, len(searched))
         found = []
-        for conversation, text, of in zip(conversations, searched, hits, strict=True):
+        for conversation, of, one in zip(conversations, hits, asked, strict=True):
+            text = one.texts[0]
             question = conversation[-1].content
-            passages = [hit.passage for hit in of] if self._near(text, of) else []
-            fitting = tuple(self.ground.fitting(passages))
-            found.append(_Found(question, text, language(question), of, fitting, seconds))
+            shown = of if self._near(text, of) else []
+            fitting = fitted(shown, self.ground.passages, self.ground.prompt_tokens, self.ground.diversity)
+            found.append(_Found(question, text, language(question), of, fitting, one, seconds))
         return found
 
+    def _rewritten(self, searched: Sequence[str]) -> list[Rewritten]:
+        """What to search for, for each question: itself, and what the model makes of it if the settings say so."""
+        if self.ground.queries == "one":
+            return [Rewritten((text,)) for text in searched]
+        asked = rewritten(self._inner, searched, self.ground.queries)
+        return [step_by_step(one, self._find_out) for one in asked] if self.ground.queries == "steps" else asked
+
+    def _find_out(self, text: str) -> Answer:
+        """A step answered from the library, as any question is, but from the first passages alone."""
+        ground = Ground.of({**self.ground.model_dump(), "mode": "query", "queries": "one", "passages": AT_ONCE})
+        (answer,) = GroundedAssistant(self._name, self._inner, self.library, ground).answer([ask(text)])
+        return answer
+
+    def _hits(self, asked: Sequence[Rewritten]) -> list[list[Hit]]:
+        k = max(self.ground.passages, LEAST_FOUND)
+        if all(len(one.texts) == 1 for one in asked):
+            return self.library.search_all([one.texts[0] for one in asked], k)
+        return [self.library.search_together(one.texts, k) for one in asked]
+
     def _near(self, searched: str, hits: Sequence[Hit]) -> bool:
-        """Whether what was found is above the threshold: the given one, or the library's for this language."""
+        """Whether something is pinned, or above the threshold: the given one, or the library's for this language."""
+        if any(hit.pinned for hit in hits):
+            return True
         learned = self.library.state.thresholds
         threshold = self.ground.threshold
         if threshold is None:
@@ -110,7 +141,14 @@ class GroundedAssistant:
         return [*conversation[-1 - _TURNS : -1], Message("user", prompt)]
 
     def _refused(self, found: _Found) -> Answer:
-        return Answer(REFUSAL[spoken(found.language)], retrieved=found.retrieved, refused=True, seconds=found.seconds)
+        return Answer(
+            REFUSAL[spoken(found.language)],
+            retrieved=found.retrieved,
+            refused=True,
+            prompt_tokens=found.asked.prompt_tokens,
+            answer_tokens=found.asked.answer_tokens,
+            seconds=found.seconds,
+        )
 
     def _checked(self, found: _Found, said: Answer, before: Answer) -> Answer:
         """What was said with its citations, or the refusal `before` where the passages do not hold it."""
@@ -135,6 +173,11 @@ class GroundedAssistant:
             warning, text = BEYOND[spoken(found[row].language)], alone.text.strip()
             spans = tuple((start + len(warning), end + len(warning)) for start, end in sentences(text))
             answers[row] = _after(answers[row], replace(alone, text=warning + text, unsupported=spans, beyond=True))
+
+
+def seen_by(assistant: Assistant, view: View) -> Assistant:
+    """The assistant as somebody else may use it; one without a library is the same for all."""
+    return assistant.seen_by(view) if isinstance(assistant, GroundedAssistant) else assistant
 
 
 def _after(before: Answer, answer: Answer) -> Answer:

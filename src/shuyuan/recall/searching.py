@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from shuyuan.base.errors import Fixable
 from shuyuan.base.files import fingerprint, locked, read_json, write_json
+from shuyuan.base.marks import FOR_ALL, WHOLE, Marks, View, Within
 from shuyuan.base.progress import Bar, say
 from shuyuan.base.records import Passage
 from shuyuan.base.shelf import choices, choose
 from shuyuan.read.language import language
 from shuyuan.recall.centring import Centres
 from shuyuan.recall.embedding import Embeds, embed_passages
-from shuyuan.recall.fuse import Fuse
+from shuyuan.recall.fuse import Fuse, Fused
 from shuyuan.recall.threshold import LOOKED_AT, calibrate, nearness
-from shuyuan.store.contract import Index, Scored, Store, Vectors, content_hash, normal
+from shuyuan.store.contract import Index, Scored, Store, Vectors, content_hash, in_order, normal
 
 VERSION = 2
 STORE = "lance"  # where a library is kept that nobody said anything about
@@ -29,12 +31,16 @@ _FILE = "library.json"
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A passage that was found, best `score` first. `cosine`, `word_rank`: None where that list did not hold it."""
+    """A passage that was found, best `score` first. `cosine`, `word_rank`: None where that list did not hold it.
+
+    `pinned`: the best one of a pinned document, which is always among those found.
+    """
 
     passage: Passage
     score: float
     cosine: float | None
     word_rank: int | None
+    pinned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +78,29 @@ class State:
 class Library:
     """Passages in an index, with the embedder that placed them. `search` is the only way anything is looked up.
 
-    `fuse`: the settings given, or else those chosen for this library, or else the defaults.
+    `fuse`: the settings given, or else those chosen for this library, or else the defaults. `view`: who looks; what
+    they may not see, or do not want, is left out before anything is ranked. It begins as what everyone may see.
     """
 
-    def __init__(self, folder: Path, index: Index, embedder: Embeds, state: State, fuse: Fuse | None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        index: Index,
+        embedder: Embeds,
+        state: State,
+        fuse: Fuse | None,
+        *,
+        material: Path | None = None,
+    ) -> None:
         self.folder, self.state, self.fuse = folder, state, fuse or Fuse.of(state.fuse)
         self._index, self._embedder, self._centres = index, embedder, Centres(state.centres)
+        self._marks, self.view = Marks(material or folder / "nothing is marked"), FOR_ALL
+
+    def seen_by(self, view: View) -> Library:
+        """The same library as somebody else sees it."""
+        seen = copy.copy(self)
+        seen.view = view
+        return seen
 
     @classmethod
     def build(
@@ -89,11 +112,13 @@ class Library:
         *,
         store: str = "",
         fuse: Fuse | None = None,
+        material: Path | None = None,
     ) -> Library:
         """Make the index in `folder` hold exactly `passages`; only documents that changed are embedded and written.
 
-        `store` empty: the one it is in, or LanceDB. A killed build goes on where it was. Raises Fixable when there is
-        nothing to index, or another command builds.
+        `material`: the workspace's records, which say who may see which document. `store` empty: the one it is in, or
+        LanceDB. A killed build goes on where it was. Raises Fixable when there is nothing to index, or another command
+        builds.
         """
         if not passages:
             raise Fixable("there are no passages to build a library from", "add documents first: shuyuan add <folder>")
@@ -107,12 +132,13 @@ class Library:
             index = _index(folder, state)
             if not state.unfinished and index.count() != state.passages:  # the index was lost, or never begun
                 state = replace(state, documents={})
-            library = cls(folder, index, embedder, state, fuse)
-            library._become(passages, cache)
+            library = cls(folder, index, embedder, state, fuse, material=material)
+            library.seen_by(WHOLE)._become(passages, cache)
+            library.state = state_of(folder)
         return library
 
     @classmethod
-    def open(cls, folder: Path, embedder: Embeds, fuse: Fuse | None = None) -> Library:
+    def open(cls, folder: Path, embedder: Embeds, fuse: Fuse | None = None, material: Path | None = None) -> Library:
         """Open a library that was built, with the embedder it was built with. Raises Fixable when it is not so."""
         state = _finished(folder)
         if embedder.name != state.embedder:
@@ -121,7 +147,7 @@ class Library:
                 "build it again: shuyuan teach retrieve",
                 folder,
             )
-        return cls(folder, _index(folder, state), embedder, state, fuse)
+        return cls(folder, _index(folder, state), embedder, state, fuse, material=material)
 
     @classmethod
     def move(cls, folder: Path, store: str, **settings: Any) -> bool:
@@ -152,26 +178,85 @@ class Library:
             old.remove()
         return True
 
+    @classmethod
+    def forget(cls, folder: Path, documents: Collection[str]) -> int:
+        """Take documents out of the index in `folder`, so that no byte of them is left; how many it held."""
+        with locked(folder / "lock", "removing documents"):
+            state = state_of(folder)
+            held = (state.documents.keys() | state.unfinished) & set(documents)
+            if held:
+                index = _index(folder, state)
+                left = {name: mark for name, mark in state.documents.items() if name not in held}
+                unfinished = sorted({*state.unfinished, *held})
+                write_json(folder / _FILE, asdict(replace(state, documents=left, unfinished=unfinished)))
+                for name in sorted(held):
+                    index.delete_document(name)
+                index.purge()
+                unfinished = [name for name in state.unfinished if name not in held]
+                state = replace(state, documents=left, unfinished=unfinished, passages=index.count())
+                write_json(folder / _FILE, asdict(state))
+        return len(held)
+
     def search(self, text: str, k: int) -> list[Hit]:
-        """The `k` passages that fit `text` best, in any language."""
+        """The `k` passages that fit `text` best, in any language, the best of each pinned document among them."""
         return self.search_all([text], k)[0]
 
     def search_all(self, texts: Sequence[str], k: int) -> list[list[Hit]]:
         """`search` for several texts, which are embedded together."""
-        found = []
-        for of in self.rankings(texts, max(self.fuse.depth, k)):
-            best = {one.id: one for one in self.fuse.fuse(of.dense, of.words, of.foreign)[:k]}
-            passages = self._index.passages(list(best))
-            found.append([Hit(p, best[p.id].score, best[p.id].cosine, best[p.id].word_rank) for p in passages])
-        return found
+        vectors = self.place(texts)
+        return [self._search([text], vector[None], k) for text, vector in zip(texts, vectors, strict=True)]
+
+    def search_together(self, texts: Sequence[str], k: int) -> list[Hit]:
+        """The `k` passages that fit a question in several wordings best; the first text is the question itself.
+
+        It counts as much as all the others together. `cosine` and `word_rank` are to the question itself.
+        """
+        return self._search(texts, self.place(texts), k)
+
+    def _search(self, texts: Sequence[str], vectors: Vectors, k: int) -> list[Hit]:
+        depth = max(self.fuse.depth, k)
+        scores: dict[str, float] = {}
+        own: dict[str, Fused] = {}
+        for text, vector in zip(texts, vectors, strict=True):
+            of = self._rankings(text, vector, depth)
+            ranked = self.fuse.fuse(of.dense, of.words, of.foreign)
+            own = own or {one.id: one for one in ranked}
+            share = 1.0 if text is texts[0] else 1 / (len(texts) - 1)
+            for one in ranked:
+                scores[one.id] = scores.get(one.id, 0.0) + share * one.score
+        best = [name for name, _ in sorted(scores.items(), key=lambda pair: -pair[1])[:k]]  # stable: the first's order
+        passages = self._index.passages(best)
+        far = frozenset(p.document_id for p in passages if p.id not in own)  # found by another wording alone
+        near = dict(self._index.dense(vectors[0], depth, Within(far))) if far else {}
+        ranks = {p.id: own.get(p.id, Fused(p.id, 0.0, near.get(p.id), None)) for p in passages}
+        hits = [Hit(p, scores[p.id], ranks[p.id].cosine, ranks[p.id].word_rank) for p in passages]
+        return self._with_pinned(hits, vectors[0], k)
+
+    def _with_pinned(self, hits: list[Hit], vector: Vectors, k: int) -> list[Hit]:
+        """At most `k` hits; the last give way to the nearest passage of each pinned document that has none."""
+        pinned = [name for name in self._marks.pinned(self.view) if name in self.state.documents]
+        if not pinned:
+            return hits
+        first: dict[str, str] = {}
+        for hit in hits:
+            first.setdefault(hit.passage.document_id, hit.passage.id)
+        of_pinned = {first[name] for name in pinned if name in first}
+        hits = [replace(hit, pinned=hit.passage.id in of_pinned) for hit in hits]
+        missing = [Within(frozenset({name})) for name in pinned if name not in first]
+        cosine = dict(in_order([one for within in missing for one in self._index.dense(vector, 1, within)], k))
+        hits += [Hit(p, 0.0, cosine[p.id], None, pinned=True) for p in self._index.passages(list(cosine))]
+        spare = [row for row, hit in enumerate(hits) if not hit.pinned]
+        dropped = set(spare[max(0, len(spare) + k - len(hits)) :])
+        return [hit for row, hit in enumerate(hits) if row not in dropped][:k]
 
     def rankings(self, texts: Sequence[str], depth: int) -> list[Rankings]:
         """For each text, the best `depth` passages by meaning and by words, before they are joined."""
-        found = []
-        for text, vector in zip(texts, self.place(texts), strict=True):
-            dense, words = self._index.dense(vector, depth), self._index.words(text, depth)
-            found.append(Rankings(dense, words, self._foreign(language(text), [*dense, *words])))
-        return found
+        return [self._rankings(text, vector, depth) for text, vector in zip(texts, self.place(texts), strict=True)]
+
+    def _rankings(self, text: str, vector: Vectors, depth: int) -> Rankings:
+        within = self._marks.within(self.view, self.state.documents)
+        dense, words = self._index.dense(vector, depth, within), self._index.words(text, depth, within)
+        return Rankings(dense, words, self._foreign(language(text), [*dense, *words]))
 
     def _foreign(self, spoken: str, found: Sequence[Scored]) -> frozenset[str]:
         """Those that are in another language; passages are looked at only where the library holds several."""
@@ -188,7 +273,7 @@ class Library:
         with locked(self.folder / "lock", "tuning the search"):
             self.fuse = fuse
             kept = {} if fuse == Fuse() else fuse.model_dump()
-            thresholds = calibrate(self._near, passages)
+            thresholds = calibrate(self.seen_by(WHOLE)._near, passages)
             self.state = replace(state_of(self.folder), fuse=kept, thresholds=thresholds)
             write_json(self.folder / _FILE, asdict(self.state))
 

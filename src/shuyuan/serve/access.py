@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import secrets
+import sqlite3
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,8 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from fastapi import Request, Security
 from fastapi.security import HTTPBearer
+from pydantic import Field
 
 from shuyuan.base.errors import Fixable
+from shuyuan.base.marks import View
+from shuyuan.base.workspace import Workspace, checked_name
+from shuyuan.serve.limits import Body
 from shuyuan.serve.refusals import Refused
 from shuyuan.serve.state import STATE, State
 
@@ -35,6 +40,14 @@ LOCAL = "local"  # who is asking where no key was ever made: the person at this 
 BEARER = HTTPBearer(auto_error=False, description="A key: `shuyuan key new NAME`. Needless where no key was ever made.")
 
 
+class WithinBody(Body):
+    """Which documents are to be used: those that have all `tags`, lie in a `folder`, and are of a `kind` (`pdf`)."""
+
+    tags: list[Annotated[str, Field(max_length=100)]] = Field(default=[], max_length=50)
+    folder: str = Field(default="", max_length=4000)
+    kind: str = Field(default="", max_length=20)
+
+
 @dataclass(frozen=True, slots=True)
 class Visitor:
     """Who asks, with the workspace it is about ("" where it is about none) and what they may do there."""
@@ -49,6 +62,16 @@ class Visitor:
     def may(self, scope: str, workspace: str) -> bool:
         """Whether they may do this in that workspace."""
         return scope in self.scopes and scope in self.house.access.granted(self, workspace)
+
+    def view(self, workspace: str = "", within: WithinBody | None = None) -> View:
+        """What they may see in a workspace (none: the one it is about), and what of it is wanted."""
+        groups = self.house.access.groups(self, workspace or self.workspace)
+        return View(groups, tuple(sorted(within.tags)), within.folder, within.kind) if within else View(groups)
+
+    def hidden(self, here: Workspace) -> list[str]:
+        """The documents of a workspace that they may not see."""
+        view = self.view(here.folder.name)
+        return [] if view.groups is None else [one for one in here.material.hidden() if not here.marks.shows(view, one)]
 
     def seen(self) -> list[str]:
         """The workspaces that they may see."""
@@ -99,6 +122,8 @@ class Access:
             if not db.execute("select 1 from users where name = ?", (user,)).fetchone():
                 raise Fixable(f"there is no user '{user}'", "make a key for them first: shuyuan key new NAME")
             db.execute("delete from members where workspace = ? and user = ?", (workspace, user))
+            if not role:
+                db.execute("delete from in_groups where workspace = ? and user = ?", (workspace, user))
             if role:
                 db.execute("insert into members values (?, ?, ?)", (workspace, user, role))
 
@@ -106,6 +131,35 @@ class Access:
         """The roles in a workspace, by user."""
         rows = self._state.rows("select user, role from members where workspace = ? order by user", (workspace,))
         return {row["user"]: row["role"] for row in rows}
+
+    def set_group(self, workspace: str, group: str, users: Iterable[str]) -> None:
+        """Say who is in a group of a workspace: these users, and nobody else."""
+        with self._state.change() as db:
+            db.execute("delete from in_groups where workspace = ? and of_group = ?", (workspace, group))
+            for user in sorted(set(users)):
+                _join(db, workspace, group, user)
+
+    def join(self, workspace: str, group: str, user: str) -> None:
+        """Put a user into a group of a workspace."""
+        with self._state.change() as db:
+            _join(db, workspace, group, user)
+
+    def grouped(self, workspace: str) -> dict[str, list[str]]:
+        """The groups of a workspace, with who is in them."""
+        rows = self._state.rows(
+            "select of_group, user from in_groups where workspace = ? order by of_group, user", (workspace,)
+        )
+        found: dict[str, list[str]] = {}
+        for row in rows:
+            found.setdefault(row["of_group"], []).append(row["user"])
+        return found
+
+    def groups(self, visitor: Visitor, workspace: str) -> frozenset[str] | None:
+        """The groups that a visitor is in; None for who may see everything: administrators and the owners."""
+        if "admin" in self.granted(visitor, workspace):
+            return None
+        query = "select of_group from in_groups where workspace = ? and user = ?"
+        return frozenset(row["of_group"] for row in self._state.rows(query, (workspace, visitor.user)))
 
     def granted(self, visitor: Visitor, workspace: str) -> frozenset[str]:
         """What a visitor's role in a workspace allows. Asked anew each time: a role taken away is gone at once."""
@@ -139,6 +193,13 @@ def role_of(given: str) -> tuple[str, str]:
     if role not in MAY or not workspace:
         raise Fixable(f"'{given}' is no role in a workspace", f"write WORKSPACE=ROLE, a role of: {', '.join(MAY)}")
     return workspace, role
+
+
+def _join(db: sqlite3.Connection, workspace: str, group: str, user: str) -> None:
+    checked_name(group)
+    if not db.execute("select 1 from members where workspace = ? and user = ?", (workspace, user)).fetchone():
+        raise Fixable(f"'{user}' has no role in '{workspace}'", "give them one first: shuyuan key new NAME --member …")
+    db.execute("insert or ignore into in_groups values (?, ?, ?)", (workspace, group, user))
 
 
 def hashed(secret: str) -> str:

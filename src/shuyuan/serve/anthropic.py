@@ -93,7 +93,7 @@ async def messages(request: Request, visitor: Asker, wanted: AnthropicRequest) -
     turns = [*system, *(Message(turn.role, _text(turn.content)) for turn in wanted.messages)]
     stops = tuple(wanted.stop_sequences)
     decoding = Decoding(wanted.max_tokens, wanted.temperature, wanted.top_p, 0, stops)
-    talk = Talk(workspace, partial(house.assistant, workspace, name), turns, decoding)
+    talk = Talk(workspace, partial(house.assistant, visitor, workspace, name), turns, decoding)
     answer_id = f"msg_{secrets.token_hex(12)}"
     if wanted.stream:
         pieces = house.speaker.pieces(talk)

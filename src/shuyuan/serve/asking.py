@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from shuyuan.base.records import Answer, Assistant, Decoding, Message
 from shuyuan.base.settings import Settings
 from shuyuan.base.workspace import Workspace
-from shuyuan.serve.access import Door, Visitor
+from shuyuan.serve.access import Door, Visitor, WithinBody
 from shuyuan.serve.asked import Neighbour, neighbours
 from shuyuan.serve.limits import Body
 from shuyuan.serve.refusals import Refused
@@ -52,6 +52,7 @@ class Question(Body):
     mode: Literal["query", "chat"] | None = Field(
         default=None, description="query: only from the library; chat: may go beyond it, and says so; none: as taught"
     )
+    within: WithinBody | None = Field(default=None, description="only these documents are looked up; none: all")
     stream: bool = Field(
         default=False, description="as server-sent events: `piece` {text} …, then `answer`, or `error`"
     )
@@ -94,6 +95,7 @@ class SearchOrder(Body):
 
     text: str = Field(min_length=1, max_length=10_000, pattern=r"\S")
     k: int = Field(default=10, ge=1, le=100)
+    within: WithinBody | None = Field(default=None, description="only these documents; none: all")
     assistant: str = Field(default="", max_length=100, description="one with a library; empty: the default one")
 
 
@@ -160,7 +162,7 @@ async def ask(request: Request, visitor: Asker, workspace: str, question: Questi
         raise Refused(422, f"at most {house.bounds.answer_tokens:,} tokens may be asked for", param="max_tokens")
     turns = [*(Message(turn.role, turn.content) for turn in question.history), Message("user", question.question)]
     decoding = Decoding(question.max_tokens, question.temperature, question.top_p, question.seed)
-    talk = Talk(here, partial(_in_mode, visitor, name, question.mode), turns, decoding)
+    talk = Talk(here, partial(_in_mode, visitor, name, question), turns, decoding)
     if not question.stream:
         answer = await while_there(request, house.speaker.answer(talk))
         return await run_in_threadpool(answer_body, visitor, name, question.question, answer)
@@ -182,7 +184,7 @@ def search(visitor: Asker, workspace: str, wanted: SearchOrder) -> Found:
     from shuyuan.recall.grounded import GroundedAssistant
 
     name = wanted.assistant or default_assistant(Workspace.open(visitor.house.folder(visitor.workspace)))
-    assistant = visitor.house.assistant(visitor.workspace, name)
+    assistant = visitor.house.assistant(visitor, visitor.workspace, name, wanted.within)
     if not isinstance(assistant, GroundedAssistant):
         raise Refused(400, f"'{name}' has no library", "teach retrieve, and search that", param="assistant")
     hits = [
@@ -227,7 +229,8 @@ def passages(
 ) -> list[dict[str, Any]]:
     """Passages by id, for an answer's `retrieved`; ids that are not there any more are left out."""
     with visitor.house.opened(visitor.workspace) as here:
-        found = {passage.id: passage for passage in here.material.passages(ids)}
+        view = visitor.view()
+        found = {one.id: one for one in here.material.passages(ids) if here.marks.shows(view, one.source)}
     return [asdict(found[one]) for one in ids if one in found]
 
 
@@ -255,10 +258,11 @@ def answer_body(visitor: Visitor, name: str, question: str, answer: Answer) -> A
     )
 
 
-def _in_mode(visitor: Visitor, name: str, mode: str | None) -> Assistant:
+def _in_mode(visitor: Visitor, name: str, question: Question) -> Assistant:
     from shuyuan.recall.grounded import GroundedAssistant
 
-    assistant = visitor.house.assistant(visitor.workspace, name)
+    mode = question.mode
+    assistant = visitor.house.assistant(visitor, visitor.workspace, name, question.within)
     if mode is None:
         return assistant
     if not isinstance(assistant, GroundedAssistant):

@@ -90,7 +90,7 @@ class _Asked:
         """One choice, each drawn with a seed of its own."""
         house = self.visitor.house
         decoding = replace(self.decoding, seed=self.decoding.seed + choice)
-        opened = partial(house.assistant, self.workspace, self.assistant)
+        opened = partial(house.assistant, self.visitor, self.workspace, self.assistant, self.wanted.within)
         kept = choice == 0 and self.wanted.store is not False
         return house.speaker.pieces(Talk(self.workspace, opened, self.turns, decoding, kept))
 

@@ -12,17 +12,20 @@ from fastapi import APIRouter, Depends, Query, UploadFile
 from pydantic import BaseModel, Field
 
 from shuyuan.base.errors import disk_errors
-from shuyuan.base.files import inside, locked, sync_folder
+from shuyuan.base.files import inside, sync_folder
 from shuyuan.base.settings import Settings
-from shuyuan.serve.access import Door, Visitor
+from shuyuan.base.workspace import UPLOADS
+from shuyuan.serve.access import Door, Visitor, WithinBody
 from shuyuan.serve.jobs import JobBody, job_body
+from shuyuan.serve.limits import Body
 from shuyuan.serve.refusals import Refused
+from shuyuan.teach.removing import remove as remove_documents
 
 router = APIRouter(prefix="/api/workspaces/{workspace}", tags=["documents"])
 Reader = Annotated[Visitor, Depends(Door("read"))]
 Writer = Annotated[Visitor, Depends(Door("write"))]
 Source = Annotated[str, Query(min_length=1, max_length=4000, description="as the list of documents names it")]
-FOLDERS = {"documents": "uploads", "questions": "questions", "data": "data"}
+FOLDERS = {"documents": UPLOADS, "questions": "questions", "data": "data"}
 MOST_AT_ONCE = 500  # files of one upload
 MOST_FOLDERS = 20
 _NAME_BYTES = 200
@@ -48,6 +51,9 @@ class FileBody(BaseModel):
     characters: int
     pages: int
     passages: int
+    pinned: bool
+    tags: list[str]
+    group: str = Field(description="who may see it; empty: everyone here")
     uploaded: bool = Field(description="it lies in the workspace, so that removing it removes the file")
 
 
@@ -81,6 +87,24 @@ class Text(BaseModel):
     pages: list[int] = Field(description="the character offset at which each page starts")
 
 
+class MarkBody(BaseModel):
+    """What was said about a document or a folder."""
+
+    source: str
+    pinned: bool
+    tags: list[str]
+    group: str = Field(description="who may see it: `everyone`, or the name of a group; empty: nothing is said of it")
+
+
+class MarkOrder(Body):
+    """What is to be said about a document or a folder; what is left out stays as it is."""
+
+    source: str = Field(min_length=1, max_length=4000)
+    pinned: bool | None = None
+    tags: list[Annotated[str, Field(min_length=1, max_length=100)]] | None = Field(default=None, max_length=50)
+    group: str | None = Field(default=None, max_length=100, description="empty: nothing is said of it any more")
+
+
 class Rows(BaseModel):
     """A page of records, as the workspace keeps them."""
 
@@ -89,18 +113,26 @@ class Rows(BaseModel):
 
 
 @router.get("/documents")
-def documents(
+def documents(  # noqa: PLR0917  (an endpoint's parameters are named)
     visitor: Reader,
     workspace: str,
     after: Annotated[str, Query(max_length=4000)] = "",
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     find: Annotated[str, Query(max_length=200, description="part of the source's name")] = "",
+    tag: Annotated[list[Annotated[str, Query(max_length=100)]], Query(max_length=50)] = [],  # noqa: B006
+    folder: Annotated[str, Query(max_length=4000)] = "",
+    kind: Annotated[str, Query(max_length=20, description="a suffix: pdf")] = "",
 ) -> FileList:
     """The files that were added, by name, with what is wrong with those that could not be read."""
+    view = visitor.view(within=WithinBody(tags=tag, folder=folder, kind=kind))
     with visitor.house.opened(visitor.workspace) as here:
-        rows = here.material.file_rows(after, limit + 1, find)
-    ahead = FOLDERS["documents"] + "/"
-    data = [FileBody(**row, uploaded=row["source"].startswith(ahead)) for row in rows[:limit]]
+        rows = here.material.file_rows(after, limit + 1, find, lambda source: here.marks.shows(view, source))
+        marks = [here.marks.of(row["source"]) for row in rows]
+    ahead = UPLOADS + "/"
+    data = [
+        FileBody(**row, **{**asdict(mark), "tags": list(mark.tags)}, uploaded=row["source"].startswith(ahead))
+        for row, mark in zip(rows[:limit], marks, strict=False)
+    ]
     return FileList(data=data, has_more=len(rows) > limit)
 
 
@@ -118,6 +150,11 @@ def upload(
     if len(files) > MOST_AT_ONCE:
         raise Refused(413, f"{len(files):,} files at once; at most {MOST_AT_ONCE} are taken")
     folder = visitor.house.folder(visitor.workspace) / FOLDERS[kind]
+    if kind == "documents":
+        with visitor.house.opened(visitor.workspace) as here:
+            for path in (safe_path(file.filename or "") for file in files):
+                if not here.marks.shows(visitor.view(), f"{UPLOADS}/{path}"):
+                    raise Refused(409, f"'{path[:200]}' cannot be put there", "give it another name", param="files")
     kept = [keep_upload(file, inside(folder, safe_path(file.filename or ""))) for file in files]
     given: dict[str, Any] = {"paths": [str(folder)]} if kind == "documents" else {kind: [str(path) for path in kept]}
     title = f"add {kept[0].name}" + (f" and {len(kept) - 1} more" if len(kept) > 1 else "")
@@ -125,15 +162,42 @@ def upload(
 
 
 @router.delete("/documents", status_code=204)
-def remove(visitor: Writer, workspace: str, source: Source) -> None:
-    """Forget a document. An uploaded file is deleted; one that lies elsewhere comes back when its folder is added."""
-    with visitor.house.opened(visitor.workspace) as here, locked(here.folder / "add.lock", "removing a document"):
-        if source not in here.material.files():
+def remove(
+    visitor: Writer,
+    workspace: str,
+    source: Source,
+    exams: Annotated[bool, Query(description="remove exams that quote it as well; else they stand in the way")] = False,
+) -> None:
+    """Remove a document, with its passages, vectors and what was kept of answers from it.
+
+    An uploaded file is deleted; one that lies elsewhere comes back when its folder is added.
+    """
+    with visitor.house.opened(visitor.workspace) as here:
+        if source not in here.material.files() or not here.marks.shows(visitor.view(), source):
             raise Refused(404, f"there is no document '{source[:200]}'", code="document_not_found")
-        name = source.removeprefix(FOLDERS["documents"] + "/")
-        if name != source:
-            inside(here.folder / FOLDERS["documents"], name).unlink(missing_ok=True)
-        here.material.remove_files([source])
+        remove_documents(here, [source], exams=exams)
+
+
+@router.get("/marks")
+def marks(visitor: Reader, workspace: str) -> list[MarkBody]:
+    """What was said about documents and folders: each holds for all that lies under it, now and later."""
+    view = visitor.view()
+    with visitor.house.opened(visitor.workspace) as here:
+        said = {source: mark for source, mark in here.material.marks().items() if here.marks.shows(view, source)}
+        return [MarkBody(source=source, **{**asdict(mark), "tags": list(mark.tags)}) for source, mark in said.items()]
+
+
+@router.put("/marks")
+def mark(visitor: Writer, workspace: str, wanted: MarkOrder) -> MarkBody:
+    """Pin, tag or restrict a document, or all that lies in a folder. Only an owner may say whose it is."""
+    if wanted.group is not None and not visitor.may("admin", visitor.workspace):
+        raise Refused(403, "only an owner may give a document to a group", code="insufficient_permissions")
+    with visitor.house.opened(visitor.workspace) as here:
+        if not here.marks.shows(visitor.view(), wanted.source):
+            raise Refused(404, f"there is no document '{wanted.source[:200]}'", code="document_not_found")
+        tags = None if wanted.tags is None else tuple(wanted.tags)
+        made = here.mark(wanted.source, pinned=wanted.pinned, tags=tags, group=wanted.group)
+    return MarkBody(source=wanted.source.rstrip("/"), **{**asdict(made), "tags": list(made.tags)})
 
 
 @router.get("/document")
@@ -146,7 +210,7 @@ def document(
 ) -> Text:
     """A document's text, all or a span of it: what a citation's `start` and `end` point into."""
     with visitor.house.opened(visitor.workspace) as here:
-        found = here.material.document(source)
+        found = here.material.document(source) if here.marks.shows(visitor.view(), source) else None
     if found is None:
         raise Refused(404, f"there is no document '{source[:200]}'", code="document_not_found")
     start = min(start, len(found.text))
@@ -174,7 +238,8 @@ def questions(
 ) -> Rows:
     """The exam's questions with their answers."""
     with visitor.house.opened(visitor.workspace) as here:
-        found = here.material.questions()
+        view = visitor.view()
+        found = [one for one in here.material.questions() if not one.source or here.marks.shows(view, one.source)]
     return Rows(data=[asdict(one) for one in found[skip : skip + limit]], total=len(found))
 
 

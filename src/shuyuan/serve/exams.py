@@ -15,6 +15,7 @@ from shuyuan.base.workspace import Workspace
 from shuyuan.serve.access import Door, Visitor
 from shuyuan.serve.gate import REPORT_POLICY
 from shuyuan.serve.refusals import Refused
+from shuyuan.teach.removing import quotes
 
 router = APIRouter(prefix="/api/workspaces/{workspace}", tags=["exams"])
 Reader = Annotated[Visitor, Depends(Door("read"))]
@@ -55,7 +56,7 @@ def exams(visitor: Reader, workspace: str) -> list[ExamBrief]:
     """The exams that were sat, newest first."""
     here = Workspace.open(visitor.house.folder(visitor.workspace))
     found = []
-    for name in reversed(here.exams()):
+    for name in reversed(seen_exams(visitor, visitor.workspace)):
         file = here.exam(name) / "scores.json"
         scores = read_json(file)
         found.append(
@@ -118,9 +119,16 @@ def report(visitor: Reader, workspace: str, exam: str, form: Literal["html", "md
     return FileResponse(file, media_type=kind, headers={"Content-Security-Policy": REPORT_POLICY})
 
 
+def seen_exams(visitor: Visitor, workspace: str) -> list[str]:
+    """The exams of a workspace, oldest first, without those that quote a document which the visitor may not see."""
+    with visitor.house.opened(workspace) as here:
+        hidden = visitor.hidden(here)
+        return [name for name in here.exams() if not quotes(here.exam(name), hidden)]
+
+
 def _folder(visitor: Visitor, exam: str) -> Any:
     here = Workspace.open(visitor.house.folder(visitor.workspace))
-    sat = here.exams()
+    sat = seen_exams(visitor, visitor.workspace)
     if exam not in sat:
         raise Refused(404, f"there is no exam '{exam[:100]}'", near_miss(exam[:100], sat), code="exam_not_found")
     return here.exam(exam)

@@ -18,14 +18,14 @@ from shuyuan.base.files import inside
 from shuyuan.base.material import Material
 from shuyuan.base.records import Answer, Assistant
 from shuyuan.base.workspace import MATERIAL_FILE, SETTINGS_FILE, Workspace, checked_name, finished
-from shuyuan.serve.access import Access, Visitor
+from shuyuan.serve.access import Access, Visitor, WithinBody
 from shuyuan.serve.gate import Meter
 from shuyuan.serve.limits import Bounds
 from shuyuan.serve.queue import Queue
 from shuyuan.serve.refusals import Refused
 from shuyuan.serve.speaking import Speaker, Talk
 from shuyuan.serve.state import STATE, State
-from shuyuan.teach.teaching import BARE, open_assistant, stale
+from shuyuan.teach.teaching import BARE, learned, open_assistant, stale
 
 if TYPE_CHECKING:
     from shuyuan.load.embedder import Embedder
@@ -80,12 +80,30 @@ class House:
         try:
             yield found
         finally:
-            if "material" in vars(found):
-                found.material.close()
+            found.close()
 
     # assistants
 
-    def assistant(self, workspace: str, name: str) -> Assistant:
+    def assistant(self, visitor: Visitor, workspace: str, name: str, within: WithinBody | None = None) -> Assistant:
+        """An assistant as this visitor may use it: what they may not see is not looked up for them.
+
+        `within`: only some documents are wanted; `Refused` 400 for an assistant without a library.
+        """
+        from shuyuan.recall.grounded import GroundedAssistant, seen_by
+
+        with self.opened(workspace) as here:
+            if learned(here, name).intersection(visitor.hidden(here)):
+                raise Refused(
+                    404,
+                    f"there is no assistant '{name}'",
+                    code="model_not_found",
+                )
+        opened = self._opened(workspace, name)
+        if within and not isinstance(opened, GroundedAssistant):
+            raise Refused(400, f"'{name}' has no library", "ask one that was taught retrieve", param="within")
+        return seen_by(opened, visitor.view(workspace, within))
+
+    def _opened(self, workspace: str, name: str) -> Assistant:
         """An assistant of a workspace, opened when it is not yet; the ones used last stay open, on one shared model."""
         here = Workspace.open(self.folder(workspace))
         mark = "" if name == BARE else str((finished(here.run(name)) or {}).get("fingerprint", ""))
@@ -96,7 +114,7 @@ class House:
                 return self._open[key]
         with self._opening:  # one at a time: two at once would need the memory of both
             if key not in self._open:
-                opened = open_assistant(here, name, partial(self.assistant, workspace))
+                opened = open_assistant(here, name, partial(self._opened, workspace))
                 with self._keeping:
                     for old in [one for one in self._open if one[:2] == key[:2]]:  # it was taught again
                         del self._open[old]

@@ -20,6 +20,7 @@ from shuyuan.base.workspace import Workspace, checked_name
 from shuyuan.serve.access import Door, Visitor
 from shuyuan.serve.limits import Body
 from shuyuan.serve.queue import ENDED, Job
+from shuyuan.serve.refusals import Refused
 from shuyuan.serve.sse import Event, stream
 from shuyuan.serve.tail import Tail
 from shuyuan.teach.teaching import BARE
@@ -147,14 +148,14 @@ def pull(visitor: Writer, workspace: str, order: PullOrder) -> JobBody:
 @router.get("/jobs")
 def jobs(visitor: Reader, workspace: str, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[JobBody]:
     """The workspace's jobs, newest first."""
-    queue = visitor.house.queue
-    return [job_body(job) for job in queue.jobs(visitor.workspace, most=limit)]
+    jobs = visitor.house.queue.jobs(visitor.workspace, most=limit)
+    return [job_body(job) for job in jobs if _shown(visitor, job)]
 
 
 @router.get("/jobs/{job}")
 def one_job(visitor: Reader, workspace: str, job: str) -> JobBody:
     """One job."""
-    found = visitor.house.queue.get(job, visitor.workspace)
+    found = _job(visitor, job)
     return job_body(found, steps_of(visitor, found))
 
 
@@ -162,21 +163,21 @@ def one_job(visitor: Reader, workspace: str, job: str) -> JobBody:
 def cancel(visitor: Writer, workspace: str, job: str) -> JobBody:
     """Stop a job for good. What it has finished is kept, and `resume` would go on from there."""
     queue = visitor.house.queue
-    return job_body(queue.wish(queue.get(job, visitor.workspace), "cancel"))
+    return job_body(queue.wish(_job(visitor, job), "cancel"))
 
 
 @router.post("/jobs/{job}/pause")
 def pause(visitor: Writer, workspace: str, job: str) -> JobBody:
     """Stop a job until it is resumed."""
     queue = visitor.house.queue
-    return job_body(queue.wish(queue.get(job, visitor.workspace), "pause"))
+    return job_body(queue.wish(_job(visitor, job), "pause"))
 
 
 @router.post("/jobs/{job}/resume")
 def resume(visitor: Writer, workspace: str, job: str) -> JobBody:
     """Let a paused, failed or cancelled job go on from what it had finished."""
     queue = visitor.house.queue
-    return job_body(queue.resume(queue.get(job, visitor.workspace)))
+    return job_body(queue.resume(_job(visitor, job)))
 
 
 @router.get(
@@ -196,18 +197,33 @@ def events(
     After `rewind` the points with a greater step are void: the job was begun again from a checkpoint. Each event's id,
     sent back as Last-Event-ID, goes on after it. The stream ends when the job has.
     """
-    found = visitor.house.queue.get(job, visitor.workspace)
+    found = _job(visitor, job)
     return stream(request, _follow(visitor, found, last_event_id))
 
 
 @router.get("/jobs/{job}/curve")
 def curve(visitor: Reader, workspace: str, job: str) -> list[dict[str, Any]]:
     """The steps of a teaching so far, at most 2,000 of them, evenly spaced: loss, learning rate, what was looked at."""
-    rows = _points(visitor, visitor.house.queue.get(job, visitor.workspace))
+    rows = _points(visitor, _job(visitor, job))
     looks = [row for row in rows if "look_seconds" in row]
     step = max(1, len(rows) // 2000)
     kept = {row["step"]: dict(row) for row in (*rows[::step], *looks)}
     return [kept[at] for at in sorted(kept)]
+
+
+def _job(visitor: Visitor, job: str) -> Job:
+    found = visitor.house.queue.get(job, visitor.workspace)
+    if not _shown(visitor, found):
+        raise Refused(404, f"there is no job '{job[:100]}'", code="job_not_found")
+    return found
+
+
+def _shown(visitor: Visitor, job: Job) -> bool:
+    """What somebody else adds is not told where documents may be of a group: title, log and faults name them."""
+    if job.kind != "add" or job.user == visitor.user:
+        return True
+    with visitor.house.opened(visitor.workspace) as here:
+        return not here.marks.restrict(visitor.view())
 
 
 def teach_order(visitor: Visitor, order: TeachOrder) -> dict[str, Any]:

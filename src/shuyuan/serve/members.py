@@ -65,6 +65,12 @@ class RoleBody(Body):
     role: Role
 
 
+class GroupBody(Body):
+    """Who is in a group of a workspace."""
+
+    users: list[UserName] = Field(max_length=10_000)
+
+
 class Line(BaseModel):
     """A line of the audit log: never what a request was about."""
 
@@ -122,6 +128,18 @@ def audit(visitor: Admin, before: Annotated[int, Query(ge=0, le=1 << 60)] = 1 <<
     """The last 200 lines of the audit log before a number, newest first."""
     query = "select * from audit where number < ? order by number desc limit 200"
     return [Line(**row) for row in visitor.house.state.rows(query, (before,))]
+
+
+@router.get("/workspaces/{workspace}/groups")
+def groups(visitor: Owner, workspace: str) -> dict[str, list[str]]:
+    """The groups of a workspace, with who is in them. Documents of a group are seen by these and by the owners."""
+    return visitor.house.access.grouped(visitor.workspace)
+
+
+@router.put("/workspaces/{workspace}/groups/{group}", status_code=204)
+def set_group(visitor: Owner, workspace: str, group: str, wanted: GroupBody) -> None:
+    """Say who is in a group: these members, and nobody else."""
+    visitor.house.access.set_group(visitor.workspace, group, wanted.users)
 
 
 @router.get("/workspaces/{workspace}/members")

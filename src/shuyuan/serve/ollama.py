@@ -118,7 +118,7 @@ async def _answered(request: Request, visitor: Visitor, wanted: _Wanted, turns: 
     schema = "{}" if wanted.format == "json" else json.dumps(wanted.format) if wanted.format else ""
     tokens = min(max(0, options.num_predict), house.bounds.answer_tokens)
     decoding = Decoding(tokens, options.temperature, options.top_p, options.seed, tuple(options.stop), None, schema)
-    talk = Talk(workspace, partial(house.assistant, workspace, name), turns, decoding)
+    talk = Talk(workspace, partial(house.assistant, visitor, workspace, name), turns, decoding)
     if not wanted.stream:
         answer = await while_there(request, house.speaker.answer(talk))
         return {**_piece(wanted.model, answer.text, form), **_end(answer)}

@@ -12,7 +12,7 @@ from typing import Any
 from shuyuan.base.errors import Fixable, disk_errors
 
 STATE = ".serve"  # the folder beside or in the workspaces
-VERSION = 1
+VERSION = 2  # 2: who is in which group
 _SCHEMA = """
 create table users (name text primary key, admin integer not null, created integer not null);
 create table keys (id text primary key, user text not null references users on delete cascade,
@@ -31,6 +31,8 @@ create index jobs_by_status on jobs (status, created);
 create table events (number integer primary key autoincrement, job text not null references jobs on delete cascade,
     created integer not null, level text not null, message text not null, data text);
 create index events_by_job on events (job, number);
+create table in_groups (workspace text not null, of_group text not null,
+    user text not null references users on delete cascade, primary key (workspace, of_group, user));
 create table audit (number integer primary key autoincrement, at real not null, user text not null, key text not null,
     workspace text not null, method text not null, route text not null, status integer not null)
 """
@@ -53,9 +55,11 @@ class State:
                         "update Shuyuan: pip install --upgrade shuyuan",
                         self.path,
                     )
-                if version == 0:
+                there = {row["name"] for row in db.execute("select name from sqlite_master")}
+                if version < VERSION:
                     for statement in _SCHEMA.split(";"):
-                        db.execute(statement)
+                        if statement.split()[2] not in there:
+                            db.execute(statement)
                     db.execute(f"pragma user_version = {VERSION}")
         self.path.chmod(0o600)
 

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from shuyuan.base.records import Decoding, Message, Role
 from shuyuan.load import tools as tools_of
+from shuyuan.serve.access import WithinBody
 from shuyuan.serve.limits import MOST_TOKENS, Body
 from shuyuan.serve.refusals import Refused
 
@@ -123,6 +124,7 @@ class ChatRequest(Body):
 
     model_config = ConfigDict(extra="forbid")
     model: str = Field(min_length=1, max_length=300)
+    within: WithinBody | None = Field(default=None, description="not OpenAI's: only these documents are looked up")
     messages: list[ChatMessage] = Field(min_length=1, max_length=2000)
     stream: bool | None = None
     stream_options: StreamOptions | None = None

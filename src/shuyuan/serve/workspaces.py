@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from shuyuan.base.settings import Settings
 from shuyuan.base.workspace import Choices, Workspace, finished
 from shuyuan.serve.access import Door, Visitor
+from shuyuan.serve.exams import seen_exams
 from shuyuan.serve.limits import Body
 from shuyuan.serve.work import plain
 from shuyuan.teach.teaching import BARE, default_assistant
@@ -92,7 +93,9 @@ def new_workspace(visitor: Admin, wanted: NewWorkspace) -> Brief:
 def whole_workspace(visitor: Reader, workspace: str) -> Whole:
     """One workspace: what was added, what was taught and what that cost, which exams were sat."""
     with visitor.house.opened(visitor.workspace) as here:
-        faults = {file.source: file.fault for file in here.material.files().values() if file.fault}
+        view = visitor.view()
+        files = [file for file in here.material.files().values() if file.fault]
+        faults = {file.source: file.fault for file in files if here.marks.shows(view, file.source)}
         taught = [Taught(name=BARE, route="", on="", stale="", done={})]
         for name in here.runs():
             done = finished(here.run(name)) or {}
@@ -118,5 +121,5 @@ def _brief(visitor: Visitor, name: str) -> Brief:
             embedder=here.choices.embedder,
             counts=here.material.counts(),
             assistants=[BARE, *here.runs()],
-            exams=here.exams(),
+            exams=seen_exams(visitor, name),
         )

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shuyuan.base.errors import Fixable
+from shuyuan.base.marks import Within
 from shuyuan.base.records import Passage
 
 Scored = tuple[str, float]
@@ -39,11 +40,20 @@ class Index(Protocol):
     def optimise(self) -> None:
         """Make searching fast again. Call it once, after all changes of one ingest; answers stay the same."""
 
-    def dense(self, vector: Vectors, k: int) -> list[Scored]:
-        """The `k` passages with the highest cosine to `vector` [width], best first."""
+    def purge(self) -> None:
+        """Leave no byte in the folder of what was deleted or replaced. Takes as long as writing the index anew."""
 
-    def words(self, text: str, k: int) -> list[Scored]:
-        """The `k` passages with the highest BM25 for the words of `text`, best first. Text has no syntax."""
+    def dense(self, vector: Vectors, k: int, within: Within | None = None) -> list[Scored]:
+        """The `k` passages with the highest cosine to `vector` [width], best first; of the documents `within` only.
+
+        Others are left out before the ranking, so that there are `k` as long as the documents have as many.
+        """
+
+    def words(self, text: str, k: int, within: Within | None = None) -> list[Scored]:
+        """The `k` passages with the highest BM25 for the words of `text`, best first. Text has no syntax.
+
+        `within` is as in `dense`; how rare a word is, is counted over all documents.
+        """
 
     def passages(self, ids: Sequence[str]) -> list[Passage]:
         """The passages of these ids, in that order; unknown ids are left out."""
@@ -86,14 +96,22 @@ def in_order(scored: Collection[Scored], k: int) -> list[Scored]:
     return sorted(rounded, key=lambda found: (-found[1], found[0]))[:k]
 
 
-def nearest(scores: Vectors, ids: Sequence[str], k: int) -> list[Scored]:
-    """`in_order` of an array of scores [n], without sorting them all."""
+def nearest(scores: Vectors, ids: Sequence[str], k: int, rows: NDArray[np.intp] | None = None) -> list[Scored]:
+    """`in_order` of an array of scores [n], or of some `rows` of it, without sorting them all."""
+    rows = np.arange(len(scores)) if rows is None else rows
+    scores = scores[rows]
     if len(scores) > k:
         least = np.partition(scores, len(scores) - k)[len(scores) - k]
-        rows = np.flatnonzero(scores >= least - 10.0**-_DIGITS)
-    else:
-        rows = np.arange(len(scores))
-    return in_order([(ids[row], float(scores[row])) for row in rows.tolist()], k)
+        near = np.flatnonzero(scores >= least - 10.0**-_DIGITS)
+        rows, scores = rows[near], scores[near]
+    return in_order([(ids[row], score) for row, score in zip(rows.tolist(), scores.tolist(), strict=True)], k)
+
+
+def rows_within(documents: Sequence[str], within: Within | None) -> NDArray[np.intp] | None:
+    """Which of the passages, whose documents these are, count; None: all."""
+    if within is None:
+        return None
+    return np.array([row for row, name in enumerate(documents) if (name in within.ids) != within.but], np.intp)
 
 
 def content_hash(index: Index) -> str:

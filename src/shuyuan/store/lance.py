@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from shuyuan.base.errors import Fixable, disk_errors
+from shuyuan.base.marks import Within
 from shuyuan.base.records import Passage
 from shuyuan.base.settings import Settings
 from shuyuan.store.contract import (
@@ -56,7 +58,6 @@ class LanceIndex:
         os.environ.setdefault("LANCE_LOG", "error")  # its warnings are for its own developers
         import lancedb
         import pyarrow as pa
-        from lancedb.index import FTS
 
         self._folder, self._width, self._exact_below = folder, width, exact_below
         self._schema = pa.schema(
@@ -70,7 +71,7 @@ class LanceIndex:
         )
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        database = lancedb.connect(folder, read_consistency_interval=timedelta(0))  # see other processes' changes
+        self._database = database = lancedb.connect(folder, read_consistency_interval=timedelta(0))  # others' changes
         try:
             try:
                 self._table = database.open_table(_TABLE)
@@ -84,7 +85,12 @@ class LanceIndex:
         if there != width:
             raise other_width(folder, there, width)
         if not self._has_index("text"):
-            self._table.create_index("text", config=FTS(base_tokenizer="icu", stem=False, remove_stop_words=False))
+            self._index_words()
+
+    def _index_words(self) -> None:
+        from lancedb.index import FTS
+
+        self._table.create_index("text", config=FTS(base_tokenizer="icu", stem=False, remove_stop_words=False))
 
     def _has_index(self, column: str) -> bool:
         return any(column in index.columns for index in self._table.list_indices())
@@ -125,23 +131,40 @@ class LanceIndex:
             if self.count() >= self._exact_below and not self._has_index("vector"):
                 self._table.create_index("vector", config=HnswSq(distance_type="cosine"))
 
-    def dense(self, vector: Vectors, k: int) -> list[Scored]:
+    def purge(self) -> None:
+        """See `Index`; the table is written anew, for only whole files of it can be deleted, with all old versions."""
+        import pyarrow as pa
+
+        with disk_errors(self._folder):
+            names = self._schema.names
+            rows = self._table.search().select(names).limit(max(1, self.count())).to_batches()
+            whole = pa.RecordBatchReader.from_batches(self._schema, (batch.select(names) for batch in rows))
+            self._table = self._database.create_table(_TABLE, whole, schema=self._schema, mode="overwrite")
+            self._index_words()
+            self.optimise()
+            with warnings.catch_warnings():  # that who reads at this moment may fail: what was deleted goes first
+                warnings.simplefilter("ignore")
+                self._table.optimize(cleanup_older_than=timedelta(0), delete_unverified=True)
+
+    def dense(self, vector: Vectors, k: int, within: Within | None = None) -> list[Scored]:
         """See `Index`."""
 
         def fetch(limit: int) -> list[Scored]:
             query = self._table.search(vector, vector_column_name="vector").distance_type("cosine")
+            query = query.where(_documents(within), prefilter=True) if within else query
             query = query.bypass_vector_index() if self.count() < self._exact_below else query.refine_factor(_REFINE)
             found = query.limit(limit).select(["id", "_distance"]).to_arrow()
             return [(name, 1 - distance) for name, distance in zip(*_columns(found, "id", "_distance"), strict=True)]
 
         return untied(fetch, k)
 
-    def words(self, text: str, k: int) -> list[Scored]:
+    def words(self, text: str, k: int, within: Within | None = None) -> list[Scored]:
         """See `Index`."""
         from lancedb.query import MatchQuery
 
         def fetch(limit: int) -> list[Scored]:
             query = self._table.search(MatchQuery(normal(text), "text"), query_type="fts")
+            query = query.where(_documents(within), prefilter=True) if within else query
             found = query.limit(limit).select(["id", "_score"]).to_arrow()
             return list(zip(*_columns(found, "id", "_score"), strict=True))
 
@@ -185,6 +208,13 @@ class LanceIndex:
 def _quoted(names: Iterable[str]) -> str:
     """Names as SQL string literals."""
     return ", ".join("'" + name.replace("'", "''") + "'" for name in sorted(names))
+
+
+def _documents(within: Within) -> str:
+    """A condition on the rows."""
+    if not within.ids:
+        return "true" if within.but else "false"
+    return f"document_id {'not ' * within.but}in ({_quoted(within.ids)})"
 
 
 def _columns(table: Any, *names: str) -> tuple[list[Any], ...]:

@@ -12,9 +12,11 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shuyuan.base.errors import Fixable
 from shuyuan.base.files import write_whole
+from shuyuan.base.marks import Within
 from shuyuan.base.records import Passage
 from shuyuan.base.settings import Settings
 from shuyuan.store.contract import (
@@ -28,6 +30,7 @@ from shuyuan.store.contract import (
     nearest,
     other_width,
     record,
+    rows_within,
 )
 from shuyuan.store.words import terms
 
@@ -48,8 +51,17 @@ class MemoryIndex:
 
     def __init__(self, file: Path, width: int) -> None:
         self._file, self._width = file, width
-        passages, vectors = [], np.zeros((0, width), np.float32)
-        if file.exists():
+        self._mark: tuple[int, int] | None = (0, 0)
+        self._read()
+
+    def _read(self) -> None:
+        """Hold what the file holds now; another process may have changed it."""
+        file = self._file
+        mark = (file.stat().st_ino, file.stat().st_mtime_ns) if file.exists() else None
+        if mark == self._mark:
+            return
+        passages, vectors = [], np.zeros((0, self._width), np.float32)
+        if mark:
             try:
                 with np.load(file, allow_pickle=False) as there:
                     vectors = there["vectors"]
@@ -58,9 +70,10 @@ class MemoryIndex:
                 raise Fixable(
                     f"the index cannot be read: {error}", "delete this file and build the library again", file
                 ) from error
-            if vectors.shape[1] != width:
-                raise other_width(file, vectors.shape[1], width)
+            if vectors.shape[1] != self._width:
+                raise other_width(file, vectors.shape[1], self._width)
         self._hold(passages, vectors)
+        self._mark = mark
 
     def _hold(self, passages: list[Passage], vectors: Vectors) -> None:
         self._passages, self._vectors = passages, vectors
@@ -81,17 +94,19 @@ class MemoryIndex:
         records = json.dumps([record(p) for p in passages], ensure_ascii=False).encode()
         np.savez(content, vectors=vectors, records=np.frombuffer(records, np.uint8))
         write_whole(self._file, content.getvalue())
-        self._hold(passages, vectors)
+        self._read()
 
     def upsert(self, passages: Sequence[Passage], vectors: Vectors) -> None:
         """See `Index`."""
         check_vectors(passages, vectors, self._width)
+        self._read()
         rows = self._rows_without({p.document_id for p in passages})
         kept = [self._passages[row] for row in rows]
         self._change([*kept, *passages], np.concatenate([self._vectors[rows], vectors.astype(np.float32)]))
 
     def delete_document(self, document_id: str) -> None:
         """See `Index`."""
+        self._read()
         rows = self._rows_without({document_id})
         self._change([self._passages[row] for row in rows], self._vectors[rows])
 
@@ -101,26 +116,39 @@ class MemoryIndex:
     def optimise(self) -> None:
         """See `Index`; nothing to do here."""
 
-    def dense(self, vector: Vectors, k: int) -> list[Scored]:
-        """See `Index`."""
-        return nearest(self._vectors @ vector, self._ids, k)
+    def purge(self) -> None:
+        """See `Index`; every change writes the file anew."""
 
-    def words(self, text: str, k: int) -> list[Scored]:
+    def dense(self, vector: Vectors, k: int, within: Within | None = None) -> list[Scored]:
         """See `Index`."""
+        self._read()
+        return nearest(self._vectors @ vector, self._ids, k, self._rows(within))
+
+    def _rows(self, within: Within | None) -> NDArray[np.intp] | None:
+        return rows_within([passage.document_id for passage in self._passages], within) if within else None
+
+    def words(self, text: str, k: int, within: Within | None = None) -> list[Scored]:
+        """See `Index`."""
+        self._read()
+        rows = self._rows(within)
+        counted = None if rows is None else set(rows.tolist())
         scores: dict[int, float] = defaultdict(float)
         for term in set(terms(text)):
             holders = self._postings.get(term, {})
-            rarity = math.log(1 + (self.count() - len(holders) + 0.5) / (len(holders) + 0.5))
+            rarity = math.log(1 + (len(self._passages) - len(holders) + 0.5) / (len(holders) + 0.5))
             for row, times in holders.items():
                 scores[row] += rarity * times * (_K1 + 1) / (times + self._weight[row])
-        return in_order([(self._passages[row].id, score) for row, score in scores.items()], k)
+        found = [(self._passages[row].id, score) for row, score in scores.items() if counted is None or row in counted]
+        return in_order(found, k)
 
     def passages(self, ids: Sequence[str]) -> list[Passage]:
         """See `Index`."""
+        self._read()
         return [self._by_id[name] for name in ids if name in self._by_id]
 
     def count(self) -> int:
         """See `Index`."""
+        self._read()
         return len(self._passages)
 
     def remove(self) -> None:
@@ -129,6 +157,7 @@ class MemoryIndex:
 
     def export(self) -> Iterator[tuple[list[Passage], Vectors]]:
         """See `Index`."""
+        self._read()
         row = {name: place for place, name in enumerate(self._ids)}
         for batch in in_batches(sorted(self._passages, key=lambda p: (p.document_id, p.id))):
             yield batch, self._vectors[[row[p.id] for p in batch]]

@@ -23,6 +23,7 @@ from pydantic import Field
 
 from shuyuan.base.errors import Fixable
 from shuyuan.base.files import read_json, write_json
+from shuyuan.base.marks import Within
 from shuyuan.base.records import Passage
 from shuyuan.base.settings import Settings
 from shuyuan.store.contract import (
@@ -152,21 +153,34 @@ class QdrantIndex:
     def optimise(self) -> None:
         """See `Index`; the server does so by itself."""
 
-    def dense(self, vector: Vectors, k: int) -> list[Scored]:
+    def purge(self) -> None:
+        """See `Index`; the folder holds nothing, and when a server overwrites deleted points is its own affair."""
+
+    def dense(self, vector: Vectors, k: int, within: Within | None = None) -> list[Scored]:
         """See `Index`."""
         exact = self._models.SearchParams(exact=True) if self.count() < _EXACT_BELOW else None
-        return untied(lambda limit: self._query(vector.tolist(), _MEANING, limit, exact), k)
+        return untied(lambda limit: self._query(vector.tolist(), _MEANING, limit, within, exact), k)
 
-    def words(self, text: str, k: int) -> list[Scored]:
+    def words(self, text: str, k: int, within: Within | None = None) -> list[Scored]:
         """See `Index`."""
         indices = sorted({zlib.crc32(term.encode()) for term in asked(text)})
         query = self._models.SparseVector(indices=indices, values=[1.0] * len(indices))
-        return untied(lambda limit: self._query(query, _WORDS, limit), k) if indices else []
+        return untied(lambda limit: self._query(query, _WORDS, limit, within), k) if indices else []
 
-    def _query(self, query: Any, using: str, limit: int, params: Any = None) -> list[Scored]:
+    def _query(self, query: Any, using: str, limit: int, within: Within | None, params: Any = None) -> list[Scored]:
+        wanted = None
+        if within is not None:
+            listed = [self._of(sorted(within.ids))]
+            wanted = self._models.Filter(must_not=listed) if within.but else self._models.Filter(must=listed)
         with self._errors():
             found = self._client.query_points(
-                self._name, query=query, using=using, limit=limit, search_params=params, with_payload=["id"]
+                self._name,
+                query=query,
+                using=using,
+                limit=limit,
+                query_filter=wanted,
+                search_params=params,
+                with_payload=["id"],
             )
         return [(point.payload["id"], point.score) for point in found.points]
 

@@ -13,6 +13,7 @@ from threading import RLock
 import numpy as np
 
 from shuyuan.base.errors import Fixable, disk_errors
+from shuyuan.base.marks import Within
 from shuyuan.base.records import Passage
 from shuyuan.base.settings import Settings
 from shuyuan.store.contract import (
@@ -25,6 +26,7 @@ from shuyuan.store.contract import (
     nearest,
     other_width,
     record,
+    rows_within,
     untied,
 )
 from shuyuan.store.words import asked, terms
@@ -62,13 +64,15 @@ class SqliteIndex:
     def __init__(self, file: Path, width: int) -> None:
         self._file, self._width = file, width
         self._turn = RLock()
-        self._held: tuple[int, list[str], Vectors] | None = None  # version, ids and vectors in the same order
+        # version; ids, their documents and vectors in the same order
+        self._held: tuple[int, list[str], list[str], Vectors] | None = None
         with disk_errors(file):
             file.parent.mkdir(parents=True, exist_ok=True)
         with self._errors():
             self._db = sqlite3.connect(file, timeout=60, isolation_level=None, check_same_thread=False)
             self._db.execute("pragma journal_mode = wal")
             self._db.execute("pragma synchronous = full")
+            self._db.execute("pragma secure_delete = on")
             self._db.executescript(_TABLES)
             with self._change():
                 there = self._db.execute("select width from about").fetchone()
@@ -135,31 +139,45 @@ class SqliteIndex:
         with self._change():
             self._db.execute("insert into words (words) values ('optimize')")
 
-    def dense(self, vector: Vectors, k: int) -> list[Scored]:
+    def purge(self) -> None:
         """See `Index`."""
-        ids, vectors = self._vectors()
-        return nearest(vectors @ vector, ids, k)
+        self.optimise()  # the word index keeps words of deleted rows until its pieces are joined
+        with self._turn, self._errors():
+            self._db.execute("vacuum")
+            self._db.execute("pragma wal_checkpoint(truncate)")
 
-    def _vectors(self) -> tuple[list[str], Vectors]:
+    def dense(self, vector: Vectors, k: int, within: Within | None = None) -> list[Scored]:
+        """See `Index`."""
+        ids, documents, vectors = self._vectors()
+        return nearest(vectors @ vector, ids, k, rows_within(documents, within))
+
+    def _vectors(self) -> tuple[list[str], list[str], Vectors]:
         with self._turn, self._errors():
             (version,) = self._db.execute("pragma data_version").fetchone()  # moves when another connection wrote
             if self._held is None or self._held[0] != version:
-                ids, vectors = [], np.zeros((self.count(), self._width), np.float32)
-                for row, (name, blob) in enumerate(self._db.execute("select id, vector from passages order by row")):
+                ids, documents = list[str](), list[str]()
+                vectors = np.zeros((self.count(), self._width), np.float32)
+                rows = self._db.execute("select id, document_id, vector from passages order by row")
+                for row, (name, document, blob) in enumerate(rows):
                     ids.append(name)
+                    documents.append(document)
                     vectors[row] = np.frombuffer(blob, "<f4")
-                self._held = version, ids, vectors
+                self._held = version, ids, documents, vectors
             return self._held[1:]
 
-    def words(self, text: str, k: int) -> list[Scored]:
+    def words(self, text: str, k: int, within: Within | None = None) -> list[Scored]:
         """See `Index`."""
         query = " OR ".join(f'"{term}"' for term in dict.fromkeys(asked(text)))
+        best, given = "select rowid, rank from words where words match ? order by rank limit ?", list[str]()
+        if within is not None:
+            inside = f"document_id {'not ' * within.but}in (select value from json_each(?))"
+            rows = "select words.rowid, rank from words join passages on row = words.rowid"
+            best, given = f"{rows} where words match ? and {inside} order by rank limit ?", [json.dumps([*within.ids])]
+        named = f"select id, -rank from ({best}) join passages on row = rowid"
 
         def fetch(limit: int) -> list[Scored]:
             with self._turn, self._errors():
-                best = "select rowid, rank from words where words match ? order by rank limit ?"
-                named = f"select id, -rank from ({best}) join passages on row = rowid"
-                return self._db.execute(named, (query, limit)).fetchall()
+                return self._db.execute(named, (query, *given, limit)).fetchall()
 
         return untied(fetch, k) if query else []
 
@@ -186,7 +204,7 @@ class SqliteIndex:
 
     def export(self) -> Iterator[tuple[list[Passage], Vectors]]:
         """See `Index`."""
-        ids, vectors = self._vectors()
+        ids, _, vectors = self._vectors()
         row = {name: place for place, name in enumerate(ids)}
         with self._turn, self._errors():
             records = self._db.execute("select record from passages order by document_id, id").fetchall()

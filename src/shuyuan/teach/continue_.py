@@ -16,6 +16,7 @@ class Continue(Settings):
     """Continued (incremental) pretraining: predict every token of the documents; no questions and answers are used."""
 
     learns_examples: ClassVar[bool] = False
+    learns_documents: ClassVar[bool] = True
     learning_rate: Annotated[float, Field(gt=0, le=0.1, description="peak learning rate")] = 2e-5
     epochs: Annotated[int, Field(ge=1, le=1000, description="times every document is read")] = 2
     batch: Annotated[int, Field(ge=1, le=4096, description="blocks a step")] = 4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -40,6 +40,7 @@ class Pretrain(Settings):
     same training can be told later (Allen-Zhu & Li, arXiv 2309.14316), and one loop is enough.
     """
 
+    learns_documents: ClassVar[bool] = True
     minutes: Annotated[float, Field(gt=0, le=100_000, description="time on this machine; the rest is derived")] = 5.0
     epochs: Annotated[float, Field(gt=0, le=1000, description="most times everything is read")] = 12.0
     layers: Annotated[

@@ -34,6 +34,14 @@ class Retrieve(Settings):
     support: Annotated[
         float, Field(ge=0, le=1, description="share of the answer's key terms that the cited sentences must hold")
     ] = 0.5
+    diversity: Annotated[
+        float,
+        Field(ge=0, le=1, description="how much a passage unlike those before it counts beside a higher place; 0: not"),
+    ] = 0.3
+    queries: Annotated[
+        Literal["one", "several", "steps"],
+        Field(description="look up the question; also other wordings of it; or the steps to its answer, one by one"),
+    ] = "one"
     word_weight: Annotated[
         float | None,
         Field(
@@ -66,6 +74,7 @@ class Retrieve(Settings):
             run.cache,
             store=self.store,
             fuse=self._fuse(),
+            material=run.material,
         )
         return GroundedAssistant(run.name, assistant, library, self._ground())
 
@@ -73,7 +82,7 @@ class Retrieve(Settings):
         """Put the library that was built in `run.folder/library` in front of `assistant`."""
         from shuyuan.load.embedder import open_embedder
 
-        library = Library.open(run.folder / "library", open_embedder(run.embedder), self._fuse())
+        library = Library.open(run.folder / "library", open_embedder(run.embedder), self._fuse(), run.material)
         return GroundedAssistant(run.name, assistant, library, self._ground())
 
     def _fuse(self) -> Fuse | None:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 BARE = "bare"  # the base model itself: always there, never taught
 SETTINGS = "settings.toml"
+LEARNED = "documents.json"  # in a run that learned documents: which ones
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,8 @@ def teach(
         with measured() as cost:
             taught: Assistant = teaching.way.teach(held.pop(), teaching.lessons, run)  # type: ignore[attr-defined]
         record = {**plan, **cost, **outcome(run, cost), "finished_at": round(time.time()), "version": __version__}
+        if getattr(teaching.way, "learns_documents", False):
+            write_json(run.folder / LEARNED, [document.source for document in teaching.lessons.documents])
         write_whole(run.folder / "card.md", card(workspace, run.name, record))
         write_json(run.folder / "done.json", record)
         shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
@@ -239,6 +242,19 @@ def ask(workspace: Workspace, text: str, assistant: str = "") -> Answer:
     """One question to one assistant, or to the default one."""
     opened = open_assistant(workspace, assistant or default_assistant(workspace))
     return opened.answer([conversation(text)])[0]
+
+
+def learned(workspace: Workspace, name: str) -> frozenset[str]:
+    """The documents whose text an assistant's weights learned, and those of what it was taught on."""
+    done = finished(workspace.run(name))
+    if name == BARE or done is None:
+        return frozenset()
+    before = learned(workspace, str(done["on"]))
+    if not getattr(choose("teach", str(done["route"])), "learns_documents", False):
+        return before
+    file = workspace.run(name).folder / LEARNED
+    kept = read_json(file) if file.exists() else workspace.material.files()  # an older version did not write it down
+    return before.union(kept)
 
 
 def stale(workspace: Workspace, name: str) -> str:
