@@ -13,14 +13,14 @@ report=$2
 
 run() { printf '$ shuyuan %s\n' "$*" >&2; shuyuan "$@"; }
 
-run teach prompt --documents "${LONG:-20000}" --name long-prompt
-run teach retrieve
-run teach lora
-run teach full
-run teach continue --epochs "${READINGS:-1}"
-run teach lora --on continue --name continue+lora
-run teach retrieve --on lora --name lora+retrieve
-run teach retrieve --on continue+lora --name continue+lora+retrieve
+run teach prompt --documents "${LONG:-20000}" --name long-prompt --again
+run teach retrieve --again
+run teach lora --again
+run teach full --again
+run teach continue --epochs "${READINGS:-1}" --again
+run teach lora --on continue --name continue+lora --again
+run teach retrieve --on lora --name lora+retrieve --again
+run teach retrieve --on continue+lora --name continue+lora+retrieve --again
 run exam bare long-prompt retrieve lora full continue lora+retrieve continue+lora+retrieve \
   --questions "${QUESTIONS:-60}" --general "${GENERAL:-20}" --name compare
 mkdir -p "$report"
