@@ -20,7 +20,7 @@ from shuyuan.base.marks import TABLE, Mark, joined, read_marks
 from shuyuan.base.records import Document, Example, Lessons, Message, Passage, Question
 
 T = TypeVar("T")
-VERSION = 2  # 2: documents and passages have boxes and lines; the tables are those of 1
+VERSION = 3  # 2: documents and passages have boxes and lines; 3: passages may have a context; the tables are those of 1
 _AT_ONCE = 500  # records that are read at once
 _SCHEMA = """
 create table files (source text primary key, sha256 text not null, bytes integer not null, modified real not null,
