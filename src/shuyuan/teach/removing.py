@@ -24,6 +24,10 @@ from shuyuan.teach.teaching import stale
 _TEXTS = {".json", ".jsonl", ".md", ".html", ".sqlite", ".sqlite-wal"}  # what of an exam may hold a document's words
 
 
+class Quoted(Fixable):
+    """Exams quote what is to be removed, and nobody said that they may go."""
+
+
 @dataclass(frozen=True, slots=True)
 class Removed:
     """What went: the documents, how many passages they had, the exams that quoted them.
@@ -49,7 +53,7 @@ def remove(workspace: Workspace, sources: Sequence[str], *, exams: bool = False)
         gone = _named(material.files(), sources)
         quoting = [name for name in _sat(workspace) if quotes(workspace.exam(name), gone)]
         if quoting and not exams:
-            raise Fixable(
+            raise Quoted(
                 f"{', '.join(quoting)} quotes what is to be removed: an exam keeps its questions, passages and answers",
                 "remove it as well: --exams",
             )
