@@ -18,6 +18,7 @@ from shuyuan.base.errors import Fixable, disk_errors
 from shuyuan.base.lazy import Lazy
 from shuyuan.base.marks import TABLE, Mark, joined, read_marks
 from shuyuan.base.records import Document, Example, Lessons, Message, Passage, Question
+from shuyuan.base.wiping import wipe
 
 T = TypeVar("T")
 VERSION = 3  # 2: documents and passages have boxes and lines; 3: passages may have a context; the tables are those of 1
@@ -164,8 +165,7 @@ class Material:
         """Leave no byte in the file of what was removed. Takes as long as copying the file."""
         with disk_errors(self._path):
             try:
-                self._db.execute("vacuum")
-                self._db.execute("pragma wal_checkpoint(truncate)")
+                wipe(self._db)
             except sqlite3.DatabaseError as error:
                 raise _explained(error, self._path) from error
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from shuyuan.base.errors import Fixable, disk_errors
 from shuyuan.base.progress import Bar, human_seconds, say
 from shuyuan.base.records import Assistant, Decoding, Passage, ask
+from shuyuan.base.wiping import wipe
 from shuyuan.read.language import language
 from shuyuan.recall.ground import about_tokens, spoken
 
@@ -92,8 +93,7 @@ def prune_contexts(cache: Path, passages: Collection[str]) -> None:
             there = [name for (name,) in db.execute("select distinct passage from contexts")]
             gone = [(name,) for name in there if name not in passages]
             db.executemany("delete from contexts where passage = ?", gone)
-        db.execute("vacuum")
-        db.execute("pragma wal_checkpoint(truncate)")
+        wipe(db)
 
 
 @contextmanager
