@@ -217,11 +217,12 @@ class Library:
         depth = max(self.fuse.depth, k)
         scores: dict[str, float] = {}
         own: dict[str, Fused] = {}
-        for text, vector in zip(texts, vectors, strict=True):
+        for number, (text, vector) in enumerate(zip(texts, vectors, strict=True)):
             of = self._rankings(text, vector, depth)
             ranked = self.fuse.fuse(of.dense, of.words, of.foreign)
-            own = own or {one.id: one for one in ranked}
-            share = 1.0 if text is texts[0] else 1 / (len(texts) - 1)
+            if number == 0:
+                own = {one.id: one for one in ranked}
+            share = 1 / (len(texts) - 1) if number else 1.0
             for one in ranked:
                 scores[one.id] = scores.get(one.id, 0.0) + share * one.score
         best = [name for name, _ in sorted(scores.items(), key=lambda pair: -pair[1])[:k]]  # stable: the first's order
