@@ -17,7 +17,6 @@ class TuneContext(Command):
     examples: ClassVar[str] = """
 shuyuan tune context                           what it would cost, measured on sixteen passages
 shuyuan tune context questions.jsonl           write them, then compare on these questions (as tune search does)
-shuyuan teach retrieve --context --again       use them from now on: what was written is not written again
 """
     speaks_json: ClassVar[bool] = True
     files: Annotated[
