@@ -156,3 +156,19 @@ def test_a_document_that_moves_keeps_its_mark(tmp_path: Path) -> None:
     add(workspace, [folder])
     assert workspace.marks.of("手册/salaries.md") == Mark(tags=("旧",), group="hr")
     assert shown(workspace, FOR_ALL) == []
+
+
+def test_a_reader_of_what_was_removed_is_waited_for(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = workspace.folder / "material.sqlite"
+    held = (file, file.with_name("material.sqlite-wal"))
+    reader = sqlite3.connect(file)
+    reader.execute("begin")
+    assert reader.execute("select count(*) from documents").fetchone() == (len(SOURCES),)
+    workspace.material.remove_files(SOURCES)
+    workspace.material._db.execute("pragma busy_timeout = 10")
+    monkeypatch.setattr("shuyuan.base.wiping._PATIENCE_SECONDS", 0.2)
+    with pytest.raises(Fixable, match="still reading"):
+        workspace.material.purge()
+    reader.close()
+    workspace.material.purge()
+    assert "薪酬".encode() not in b"".join(path.read_bytes() for path in held if path.exists())

@@ -335,7 +335,7 @@ def test_prompt_is_numbered_in_the_language_of_the_question() -> None:
 
 
 def test_passages_fit_the_budget() -> None:
-    long = [Hit(replace(p, text="字" * 300), 0.0, 0.9, None) for p in passages()]
+    long = [Hit(replace(p, text=sign * 300), 0.0, 0.9, None) for p, sign in zip(passages(), "天地玄黄", strict=True)]
     assert fitted(long, 4, 500) == (long[0].passage, long[1].passage)
     assert fitted(long, 4, 100) == (long[0].passage,)
     assert len(fitted([Hit(p, 0.0, 0.9, None) for p in passages()], 3, 1400)) == 3

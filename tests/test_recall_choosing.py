@@ -105,9 +105,13 @@ def test_another_wording_finds_what_the_question_misses(tmp_path: Path) -> None:
 
 
 def test_what_the_model_writes_is_made_questions_of() -> None:
-    said = "1. 山长何时上任？\n2) When does he start?\n- when does he START？\n\n" + "x" * 301 + "\n3、第三\n• fourth"
+    said = (
+        "1. 山长何时上任？\n2) When does he start?\n- when does he START？\n\n"
+        + "x" * 301
+        + "?\nHe starts.\n3、第三？\n• fourth?"
+    )
     (one,) = rewritten(Says(said), ["When does he start?"], "several")
-    assert one == Rewritten(("When does he start?", "山长何时上任？", "第三", "fourth"), 7, 3)
+    assert one == Rewritten(("When does he start?", "山长何时上任？", "第三？", "fourth?"), 7, 3)
     assert len(one.texts) == MOST + 1
     (none,) = rewritten(Says("一样的问题？"), ["一样的问题?"], "steps")
     assert none.texts == ("一样的问题?",), "the question itself is no other wording, full-width or not"

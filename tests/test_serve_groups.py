@@ -226,6 +226,16 @@ def test_a_filter_at_every_door_that_asks(served: Served) -> None:
     assert post(served, "owner", f"{at}/search", {"text": WORD, "within": {"tag": "x"}})[0] in (200, 422)
 
 
+def test_an_exam_that_quotes_stands_in_the_way(served: Served) -> None:
+    path = f"/api/workspaces/school/documents?source={quote(SECRET)}"
+    status, refused = post(served, "owner", path, None, "DELETE")
+    assert (status, refused["error"]["code"]) == (409, "quoted_by_exams")
+    assert "before" in refused["error"]["message"]
+    with served.house.opened("school") as here:
+        assert here.material.document(SECRET)
+        assert here.exams() == ["before", "after"]
+
+
 def test_groups_are_given_and_taken_at_once(served: Served) -> None:
     at = "/api/workspaces/school"
     access = served.house.access

@@ -185,6 +185,20 @@ def test_only_some_documents_are_searched(store: str, tmp_path: Path, within: Wi
     assert all(everywhere[name] == score for name, score in index.words("fit", 6, within))
 
 
+def test_the_graph_too_searches_only_some_documents(tmp_path: Path) -> None:
+    index, vectors = Lance(exact_below=300).open(tmp_path, 32), unit(400, width=32)
+    index.upsert([passage(f"p{row:03}", f"text {row}", f"doc{row % 40:02}") for row in range(400)], vectors)
+    index.optimise()
+    few = frozenset({"doc03", "doc17"})
+    for query in unit(10, seed=1, width=32):
+        found = [name for name, _ in index.dense(query, 10, Within(few))]
+        assert len(found) == 10, "the graph is not searched first and thinned out afterwards"
+        assert {int(name[1:]) % 40 for name in found} <= {3, 17}
+        others = [name for name, _ in index.dense(query, 10, Within(few, but=True))]
+        assert len(others) == 10
+        assert not {int(name[1:]) % 40 for name in others} & {3, 17}
+
+
 def test_no_byte_of_what_was_deleted_remains(store: str, tmp_path: Path) -> None:
     index, vectors = opened(store, tmp_path), unit(40, width=WIDTH)
     there = [passage(f"p{row:02}", f"一般内容 ordinary {row}", f"doc{row % 4}") for row in range(39)]

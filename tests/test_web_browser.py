@@ -15,6 +15,7 @@ import pytest
 from conftest import REPOSITORY
 from serving import Served, serving, tiny_school
 
+from shuyuan.base.marks import Mark
 from shuyuan.serve.app import PAGE
 
 CHROMIUM = next(
@@ -100,6 +101,26 @@ def test_answers_stand_side_by_side_and_hostile_text_stays_text(browser: sync_ap
         assert page.locator(".reply").count() == 2
         assert page.locator(".turn h2").inner_text() == hostile
         assert page.locator(".turn img").count() == 0
+
+
+def test_a_document_is_pinned_tagged_and_given_to_a_group(browser: sync_api.Browser, tmp_path: Path) -> None:
+    tiny_school(tmp_path)
+    with serving(tmp_path / "house", page=PAGE) as served, visiting(browser, served) as page:
+        page.goto(f"{served.url}/#/library")
+        page.get_by_role("button", name="Mark 手册/书院.md").click()
+        page.get_by_role("checkbox", name="Pinned").check()
+        page.get_by_role("textbox", name="Tags").fill("旧，rules")
+        page.get_by_role("textbox", name="Group that may see it").fill("hr")
+        page.get_by_role("button", name="Keep").click()
+        page.get_by_text("only hr").wait_for()
+        with served.house.opened("school") as here:
+            assert here.material.marks() == {"手册/书院.md": Mark(True, ("rules", "旧"), "hr")}
+        page.get_by_role("button", name="Mark 手册/书院.md").click()
+        page.get_by_role("checkbox", name="Pinned").uncheck()
+        page.get_by_role("button", name="Keep").click()
+        page.get_by_role("button", name="Keep").wait_for(state="detached")
+        with served.house.opened("school") as here:
+            assert here.material.marks() == {"手册/书院.md": Mark(False, ("rules", "旧"), "hr")}, "the rest stays"
 
 
 @pytest.mark.parametrize(("locale", "scheme", "width"), [("en-GB", "light", 1280), ("zh-CN", "dark", 360)])

@@ -5,6 +5,7 @@ from shuyuan.base.guards import Guards
 from shuyuan.base.workspace import Choices, Workspace
 from shuyuan.examine.exam import exam
 from shuyuan.prepare.adding import add
+from shuyuan.teach.removing import remove
 from shuyuan.teach.teaching import ask, dry_run, open_assistant, teach
 
 create = Workspace.create
@@ -20,5 +21,6 @@ __all__ = [
     "dry_run",
     "exam",
     "open_assistant",
+    "remove",
     "teach",
 ]

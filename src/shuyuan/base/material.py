@@ -21,6 +21,7 @@ from shuyuan.base.lazy import Lazy
 from shuyuan.base.marks import Mark, joined, read_marks
 from shuyuan.base.records import Document, Example, Lessons, Message, Passage, Question
 from shuyuan.base.tables import make_tables
+from shuyuan.base.wiping import wipe
 
 T = TypeVar("T")
 _AT_ONCE = 500  # records that are read at once
@@ -148,8 +149,7 @@ class Material:
         """Leave no byte in the file of what was removed. Takes as long as copying the file."""
         with disk_errors(self._path):
             try:
-                self._db.execute("vacuum")
-                self._db.execute("pragma wal_checkpoint(truncate)")
+                wipe(self._db)
             except sqlite3.DatabaseError as error:
                 raise _explained(error, self._path) from error
 

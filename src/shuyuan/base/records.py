@@ -105,7 +105,8 @@ def _union(one: Box, other: Box) -> Box:
 class Passage:
     """A piece of a document to look up: `document.text[start:end] == text`, exactly.
 
-    `page`, `line`: where it begins, in formats that have them; `boxes`: where it stands, one a page.
+    `page`, `line`: where it begins, in formats that have them; `boxes`: where it stands, one a page. `context`: what a
+    model wrote of where it stands, in an index only: it is searched, never shown, cited or held to be true.
     """
 
     id: str
@@ -118,6 +119,7 @@ class Passage:
     page: int | None = None
     line: int | None = None
     boxes: tuple[Box, ...] = ()
+    context: str = ""
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:
@@ -127,8 +129,9 @@ class Passage:
 
     @property
     def searchable(self) -> str:
-        """The text with its title and heading path in front: what is embedded and indexed, never what is cited."""
-        return "\n".join((" > ".join((self.source.rsplit("/", 1)[-1], *self.headings)), self.text))
+        """The text with its title, heading path and context in front: what is embedded and indexed, never cited."""
+        path = " > ".join((self.source.rsplit("/", 1)[-1], *self.headings))
+        return "\n".join((path, self.context, self.text) if self.context else (path, self.text))
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,8 @@ FEWEST = 10  # facts in either half: fewer say nothing
 MEASURES = ("ndcg@10", "mrr@10", "recall@1", "recall@5", "recall@10")
 
 Ranked = Sequence[str]
+Questions = tuple[list[Question], Mapping[str, tuple[str, ...]]]
+"""Questions, and by id the passages that hold the evidence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,47 @@ def tune(library: Library, material: Material, asked: Sequence[Question]) -> Tun
         library.settle(chosen, material.passages())
     before, after = (measured(fuse, held_out, lists, relevant) for fuse in (default, chosen))
     return Tuned(best, chosen, seen, unseen, before, after, left_out)
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """One library beside another on the same questions: the difference in nDCG@10, and both ones' measures."""
+
+    difference: Comparison
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+    left_out: Mapping[str, int]
+
+    @property
+    def proven(self) -> bool:
+        """Whether the 95 % interval of the gain excludes 0."""
+        return self.difference.low is not None and self.difference.low > 0
+
+
+def usable(material: Material, asked: Sequence[Question]) -> tuple[Questions, dict[str, int]]:
+    """The questions that libraries can be compared on, as `tune` takes them; Fixable when their facts are under ten."""
+    used, relevant, left_out = _usable(material, asked)
+    if len({q.fact for q in used}) < FEWEST:
+        raise Fixable(
+            f"{len({q.fact for q in used})} facts are too few to measure on; left out: {_counted(left_out)}",
+            f"write questions with `source` and `evidence` on at least {FEWEST} facts that the exam does not ask",
+        )
+    return (used, relevant), left_out
+
+
+def gain(one: Library, other: Library, questions: Questions, left_out: Mapping[str, int]) -> Gain:
+    """Whether `other` finds better than `one`, each with its own settings; nothing is chosen on these questions."""
+    used, relevant = questions
+    found = []
+    for library in (one, other):
+        of = library.rankings([q.text for q in used], library.fuse.depth)
+        lists = dict(zip([q.id for q in used], of, strict=True))
+        scores = np.array([ndcg(_ranked(library.fuse, lists[q.id]), relevant[q.id]) for q in used])
+        found.append((scores, measured(library.fuse, used, lists, relevant)))
+    (before, plain), (after, changed) = found
+    difference = compare(("other", after), ("one", before), [q.fact for q in used])
+    assert difference is not None
+    return Gain(difference, plain, changed, left_out)
 
 
 def ndcg(ranked: Ranked, wanted: Collection[str], k: int = SHOWN) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 
 from shuyuan.base.errors import Fixable, disk_errors
 from shuyuan.base.progress import Bar
+from shuyuan.base.wiping import wipe
 from shuyuan.store.contract import Vectors, normal
 
 _FILE = "embeddings.sqlite"
@@ -84,8 +85,7 @@ def prune(cache: Path, texts: Sequence[str]) -> None:
             kept = {_key(name, text) for name in names for text in map(normal, texts)}
             gone = [(key,) for (key,) in db.execute("select key from vectors") if key not in kept]
             db.executemany("delete from vectors where key = ?", gone)
-        db.execute("vacuum")
-        db.execute("pragma wal_checkpoint(truncate)")
+        wipe(db)
 
 
 def _key(embedder: str, text: str) -> bytes:

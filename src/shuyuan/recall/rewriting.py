@@ -75,11 +75,14 @@ def step_by_step(steps: Rewritten, find_out: Callable[[str], Answer]) -> Rewritt
 
 
 def _lines(said: str, question: str) -> list[str]:
-    """The questions in what the model wrote; the question itself, and what is too long to be one, left out."""
+    """The questions in what the model wrote; the question itself, and what is none, left out.
+
+    A small model asked for questions likes to answer instead, and what it invents must not be looked up.
+    """
     found: dict[str, str] = {}
     for line in said.splitlines():
         text = _MARK.sub("", line).strip()
-        if text and len(text) <= _LONGEST:
+        if text.endswith(("?", "？")) and len(text) <= _LONGEST:
             found.setdefault(normal(text).casefold(), text)
     found.pop(normal(question.strip()).casefold(), None)
     return list(found.values())[:MOST]

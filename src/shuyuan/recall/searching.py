@@ -217,20 +217,25 @@ class Library:
         depth = max(self.fuse.depth, k)
         scores: dict[str, float] = {}
         own: dict[str, Fused] = {}
-        for text, vector in zip(texts, vectors, strict=True):
+        for number, (text, vector) in enumerate(zip(texts, vectors, strict=True)):
             of = self._rankings(text, vector, depth)
             ranked = self.fuse.fuse(of.dense, of.words, of.foreign)
-            own = own or {one.id: one for one in ranked}
-            share = 1.0 if text is texts[0] else 1 / (len(texts) - 1)
+            if number == 0:
+                own = {one.id: one for one in ranked}
+            share = 1 / (len(texts) - 1) if number else 1.0
             for one in ranked:
                 scores[one.id] = scores.get(one.id, 0.0) + share * one.score
         best = [name for name, _ in sorted(scores.items(), key=lambda pair: -pair[1])[:k]]  # stable: the first's order
-        passages = self._index.passages(best)
+        passages = self._passages(best)
         far = frozenset(p.document_id for p in passages if p.id not in own)  # found by another wording alone
         near = dict(self._index.dense(vectors[0], depth, Within(far))) if far else {}
         ranks = {p.id: own.get(p.id, Fused(p.id, 0.0, near.get(p.id), None)) for p in passages}
         hits = [Hit(p, scores[p.id], ranks[p.id].cosine, ranks[p.id].word_rank) for p in passages]
         return self._with_pinned(hits, vectors[0], k)
+
+    def _passages(self, ids: Sequence[str]) -> list[Passage]:
+        """As they stand in their documents: a model's context has done its work when they are found."""
+        return [replace(passage, context="") for passage in self._index.passages(ids)]
 
     def _with_pinned(self, hits: list[Hit], vector: Vectors, k: int) -> list[Hit]:
         """At most `k` hits; the last give way to the nearest passage of each pinned document that has none."""
@@ -244,7 +249,7 @@ class Library:
         hits = [replace(hit, pinned=hit.passage.id in of_pinned) for hit in hits]
         missing = [Within(frozenset({name})) for name in pinned if name not in first]
         cosine = dict(in_order([one for within in missing for one in self._index.dense(vector, 1, within)], k))
-        hits += [Hit(p, 0.0, cosine[p.id], None, pinned=True) for p in self._index.passages(list(cosine))]
+        hits += [Hit(p, 0.0, cosine[p.id], None, pinned=True) for p in self._passages(list(cosine))]
         spare = [row for row, hit in enumerate(hits) if not hit.pinned]
         dropped = set(spare[max(0, len(spare) + k - len(hits)) :])
         return [hit for row, hit in enumerate(hits) if row not in dropped][:k]

@@ -19,6 +19,7 @@ from shuyuan.serve.access import Door, Visitor, WithinBody
 from shuyuan.serve.jobs import JobBody, job_body
 from shuyuan.serve.limits import Body
 from shuyuan.serve.refusals import Refused
+from shuyuan.teach.removing import Quoted
 from shuyuan.teach.removing import remove as remove_documents
 
 router = APIRouter(prefix="/api/workspaces/{workspace}", tags=["documents"])
@@ -175,7 +176,12 @@ def remove(
     with visitor.house.opened(visitor.workspace) as here:
         if source not in here.material.files() or not here.marks.shows(visitor.view(), source):
             raise Refused(404, f"there is no document '{source[:200]}'", code="document_not_found")
-        remove_documents(here, [source], exams=exams)
+        try:
+            remove_documents(here, [source], exams=exams)
+        except Quoted as error:
+            raise Refused(
+                409, error.what, "ask again with exams=true to remove it too", code="quoted_by_exams"
+            ) from None
 
 
 @router.get("/marks")

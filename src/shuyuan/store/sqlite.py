@@ -16,6 +16,7 @@ from shuyuan.base.errors import Fixable, disk_errors
 from shuyuan.base.marks import Within
 from shuyuan.base.records import Passage
 from shuyuan.base.settings import Settings
+from shuyuan.base.wiping import wipe
 from shuyuan.store.contract import (
     Index,
     Scored,
@@ -143,8 +144,7 @@ class SqliteIndex:
         """See `Index`."""
         self.optimise()  # the word index keeps words of deleted rows until its pieces are joined
         with self._turn, self._errors():
-            self._db.execute("vacuum")
-            self._db.execute("pragma wal_checkpoint(truncate)")
+            wipe(self._db)
 
     def dense(self, vector: Vectors, k: int, within: Within | None = None) -> list[Scored]:
         """See `Index`."""

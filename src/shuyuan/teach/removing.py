@@ -15,12 +15,17 @@ from shuyuan.base.files import inside, locked
 from shuyuan.base.marks import above
 from shuyuan.base.workspace import UPLOADS, Workspace
 from shuyuan.prepare.meaning import said
+from shuyuan.recall.contexts import prune_contexts
 from shuyuan.recall.embedding import prune
 from shuyuan.recall.leaks import MOST
 from shuyuan.recall.searching import Library
 from shuyuan.teach.teaching import stale
 
 _TEXTS = {".json", ".jsonl", ".md", ".html", ".sqlite", ".sqlite-wal"}  # what of an exam may hold a document's words
+
+
+class Quoted(Fixable):
+    """Exams quote what is to be removed, and nobody said that they may go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ def remove(workspace: Workspace, sources: Sequence[str], *, exams: bool = False)
         gone = _named(material.files(), sources)
         quoting = [name for name in _sat(workspace) if quotes(workspace.exam(name), gone)]
         if quoting and not exams:
-            raise Fixable(
+            raise Quoted(
                 f"{', '.join(quoting)} quotes what is to be removed: an exam keeps its questions, passages and answers",
                 "remove it as well: --exams",
             )
@@ -56,7 +61,7 @@ def remove(workspace: Workspace, sources: Sequence[str], *, exams: bool = False)
         for name in sorted(path.name for path in runs.glob("*") if path.is_dir() and not path.name.startswith(".")):
             held.enter_context(locked(runs / f".{name}.lock", "removing documents"))
         documents = material.document_ids(gone)
-        for library in [*runs.glob("*/library"), workspace.folder / "cache" / "pilot" / "library"]:
+        for library in [*runs.glob("*/library"), *(workspace.folder / "cache").glob("*/library")]:
             if library.is_dir():
                 Library.forget(library, list(documents))
         for name in quoting:
@@ -108,7 +113,8 @@ def _sat(workspace: Workspace) -> Iterator[str]:
 
 def _prune(workspace: Workspace) -> None:
     """Keep the vectors of what is there: passages, and the texts that are compared with the exam."""
-    material = workspace.material
+    material, cache = workspace.material, workspace.folder / "cache"
+    prune_contexts(cache, {passage.id for passage in material.passages()})
     lessons, _ = said(material.examples(), MOST)
     texts = [*(passage.searchable for passage in material.passages()), *(one.text for one in lessons)]
-    prune(workspace.folder / "cache", [*texts, *(question.text for question in material.questions())])
+    prune(cache, [*texts, *(question.text for question in material.questions())])

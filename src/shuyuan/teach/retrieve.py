@@ -42,6 +42,9 @@ class Retrieve(Settings):
         Literal["one", "several", "steps"],
         Field(description="look up the question; also other wordings of it; or the steps to its answer, one by one"),
     ] = "one"
+    context: Annotated[
+        bool, Field(description="the assistant writes what each passage is about, and it is searched too; takes long")
+    ] = False
     word_weight: Annotated[
         float | None,
         Field(
@@ -64,12 +67,13 @@ class Retrieve(Settings):
         Raises Fixable when the lessons hold no passages.
         """
         from shuyuan.load.embedder import open_embedder
+        from shuyuan.recall.contexts import contextual
 
         if not lessons.passages:
             raise Fixable("there are no documents to look anything up in", "add some first: shuyuan add <folder>")
         library = Library.build(
             run.folder / "library",
-            lessons.passages,
+            contextual(lessons.passages, assistant, run.cache) if self.context else lessons.passages,
             open_embedder(run.embedder),
             run.cache,
             store=self.store,
