@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY
 from serving import Served, serving, tiny_school
+from test_read_picture import pdf
 from test_serve_asked import Quotes
 
 from shuyuan.base.asked import Wording
 from shuyuan.base.records import Answer, Citation
 from shuyuan.base.workspace import Workspace
+from shuyuan.prepare.adding import add
 from shuyuan.recall.ground import Ground
 from shuyuan.recall.grounded import GroundedAssistant
 from shuyuan.serve.app import PAGE
@@ -148,6 +150,26 @@ def test_what_others_asked_is_found_read_and_published(browser: sync_api.Browser
         with served.house.opened("school") as school:
             assert school.material.asked.keeping() == "off"
             assert [one.text for one in school.material.asked.find(public=True)[0]] == ["山长什么时候上任？"]
+
+
+def test_a_passage_is_shown_on_the_picture_of_its_page(browser: sync_api.Browser, tmp_path: Path) -> None:
+    school = tiny_school(tmp_path)
+    folder = tmp_path / "scans 书"
+    folder.mkdir()
+    pdf(folder / "opening hours.pdf", [(500, "The reading room opens at seven."), (80, "Bring your own lamp.")], 2)
+    add(school, [folder])
+    teach(school, "retrieve", {"threshold": -1.0})
+    with serving(tmp_path / "house", page=PAGE) as served, visiting(browser, served) as page:
+        page.goto(f"{served.url}/#/library")
+        page.get_by_label("Words or a question").fill("When does the reading room open?")
+        page.get_by_role("button", name="Search", exact=True).click()
+        page.get_by_role("button", name="Show it on the page").first.click()
+        picture = page.get_by_role("img", name=re.compile("Page 1 of scans 书/opening hours.pdf"))
+        picture.wait_for()
+        page.wait_for_function("[...document.querySelectorAll('.sheet img')].every((one) => one.naturalWidth > 1000)")
+        sheet, box = picture.bounding_box(), page.locator(".sheet .box").first.bounding_box()
+        assert sheet["x"] < box["x"] < box["x"] + box["width"] < sheet["x"] + sheet["width"]
+        assert sheet["y"] < box["y"] < box["y"] + box["height"] < sheet["y"] + sheet["height"]
 
 
 def planted(school: Workspace) -> str:
