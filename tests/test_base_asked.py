@@ -186,6 +186,16 @@ def test_finding_in_any_width_case_and_script(material: Material) -> None:
     assert material._db.execute("select count(*) from asked_sources").fetchone() == (0,)
 
 
+def test_answers_from_hidden_documents_are_hidden(material: Material) -> None:
+    name = material.asked.put(wording(QUESTION), answer(), "retrieve", 1.0)
+    beside = material.asked.put(wording("Another?"), None, "retrieve", 2.0)
+    for hidden, seen in ((["手册/书院.md"], [beside]), (["other.md"], [beside, name])):
+        found, count = material.asked.find(hidden=hidden)
+        assert ([one.id for one in found], count) == (seen, len(seen))
+        assert {one.asked for one in material.asked.wordings("e", hidden=hidden)} == set(seen)
+    assert material.asked.find("山长", hidden=["手册/书院.md"]) == ([], 0)
+
+
 def test_the_oldest_go_first_and_pages_last(material: Material, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asked, "MOST", 3)
     page = material.asked.put(wording("page"), answer(source="other.md"), "r", 0.0)

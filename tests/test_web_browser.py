@@ -14,14 +14,26 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY
 from serving import Served, serving, tiny_school
+from test_read_picture import pdf
+from test_serve_asked import Quotes
 
+from shuyuan.base.asked import Wording
 from shuyuan.base.marks import Mark
+from shuyuan.base.records import Answer, Citation
+from shuyuan.base.workspace import Workspace
+from shuyuan.prepare.adding import add
+from shuyuan.recall.ground import Ground
+from shuyuan.recall.grounded import GroundedAssistant
 from shuyuan.serve.app import PAGE
+from shuyuan.teach.teaching import teach
 
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
 )
-TABS = ("ask", "library", "teach", "exam", "models", "prompts", "settings")
+TABS = ("ask", "questions", "library", "teach", "exam", "models", "prompts", "settings")
+
+WIDE = "[...document.querySelectorAll('*')].filter((one) => one.getBoundingClientRect().right > innerWidth)"
+WIDE += ".map((one) => one.outerHTML.slice(0, 200))"
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium here")
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -123,20 +135,94 @@ def test_a_document_is_pinned_tagged_and_given_to_a_group(browser: sync_api.Brow
             assert here.material.marks() == {"手册/书院.md": Mark(False, ("rules", "旧"), "hr")}, "the rest stays"
 
 
+def test_what_others_asked_is_found_read_and_published(browser: sync_api.Browser, tmp_path: Path) -> None:
+    taught = teach(tiny_school(tmp_path), "retrieve", {"threshold": -1.0})
+    assert isinstance(taught, GroundedAssistant)
+    quoting = GroundedAssistant("retrieve", Quotes(), taught.library, Ground(threshold=-1.0))
+    with serving(tmp_path / "house", page=PAGE) as served, visiting(browser, served) as page:
+        served.house.assistant = lambda *_: quoting  # type: ignore[method-assign]
+        page.goto(served.url)
+        hostile = "<img src=http://203.0.113.9/x onerror=alert(1)> 🌉 Ｗho built the bridge?"
+        for question in ("山长什么时候上任？", hostile, "When does the 山长 take office?"):
+            page.get_by_label("Your question").fill(question)
+            page.get_by_role("button", name="Ask", exact=True).click()
+            page.locator(".turn", has_text=question).locator(".foot").wait_for()
+        page.get_by_role("region", name="Others asked").get_by_role("link", name="山长什么时候上任？").click()
+        page.get_by_role("heading", level=1, name="山长什么时候上任？").wait_for()
+        assert page.locator("blockquote mark").inner_text() == "山长每年正月初八上任。"
+        assert "A model wrote this answer: retrieve" in page.locator(".note").inner_text()
+        page.get_by_role("button", name="Open the place").click()
+        place = page.get_by_role("complementary", name="The cited place")
+        place.locator("mark", has_text="山长每年正月初八上任。").wait_for()
+        page.get_by_role("button", name="Publish").click()
+        page.get_by_role("button", name="Take back").wait_for()
+        page.get_by_role("link", name="All questions").click()
+        page.locator(".list li").nth(2).wait_for()
+        page.get_by_role("button", name="Unanswered").click()
+        page.get_by_role("status").get_by_text("Questions: 1").wait_for()
+        assert page.locator(".list h2").inner_text() == hostile
+        assert page.locator("main img").count() == 0
+        page.get_by_role("button", name="All", exact=True).click()
+        page.get_by_label("Search questions and answers").fill("ＴＡＫＥ　office")
+        page.get_by_role("status").get_by_text("Questions: 1").wait_for()
+        page.reload()
+        page.get_by_label("Questions from now on").select_option("off")
+        page.wait_for_load_state("networkidle")
+        with served.house.opened("school") as school:
+            assert school.material.asked.keeping() == "off"
+            assert [one.text for one in school.material.asked.find(public=True)[0]] == ["山长什么时候上任？"]
+
+
+def test_a_passage_is_shown_on_the_picture_of_its_page(browser: sync_api.Browser, tmp_path: Path) -> None:
+    school = tiny_school(tmp_path)
+    folder = tmp_path / "scans 书"
+    folder.mkdir()
+    pdf(folder / "opening hours.pdf", [(500, "The reading room opens at seven."), (80, "Bring your own lamp.")], 2)
+    add(school, [folder])
+    teach(school, "retrieve", {"threshold": -1.0})
+    with serving(tmp_path / "house", page=PAGE) as served, visiting(browser, served) as page:
+        page.goto(f"{served.url}/#/library")
+        page.get_by_label("Words or a question").fill("When does the reading room open?")
+        page.get_by_role("button", name="Search", exact=True).click()
+        page.get_by_role("button", name="Show it on the page").first.click()
+        picture = page.get_by_role("img", name=re.compile("Page 1 of scans 书/opening hours.pdf"))
+        picture.wait_for()
+        page.wait_for_function("[...document.querySelectorAll('.sheet img')].every((one) => one.naturalWidth > 1000)")
+        sheet, box = picture.bounding_box(), page.locator(".sheet .box").first.bounding_box()
+        assert sheet["x"] < box["x"] < box["x"] + box["width"] < sheet["x"] + sheet["width"]
+        assert sheet["y"] < box["y"] < box["y"] + box["height"] < sheet["y"] + sheet["height"]
+
+
+def planted(school: Workspace) -> str:
+    """Two questions asked of a workspace, the first answered: its id."""
+    (document,) = school.material.documents()
+    quote = "山长每年正月初八上任。"
+    start = document.text.index(quote)
+    cited = Citation(document.source, start, start + len(quote), quote)
+    asked, vector = school.material.asked, b"\0\0\x80?"
+    name = asked.put(
+        Wording("", "山长什么时候上任？🎓", "e", vector), Answer(f"{quote}😀", (cited,)), "retrieve", 1.8e9
+    )
+    asked.put(Wording(name, f"When does {'he' * 99} begin?", "e", vector), None, "retrieve", 1.8e9)
+    asked.put(Wording("", "Who built the bridge?", "e", vector), None, "retrieve", 1.8e9)
+    return name
+
+
 @pytest.mark.parametrize(("locale", "scheme", "width"), [("en-GB", "light", 1280), ("zh-CN", "dark", 360)])
 def test_every_room_can_be_read_and_used(
     browser: sync_api.Browser, tmp_path: Path, locale: str, scheme: str, width: int
 ) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
-    tiny_school(tmp_path)
+    asked = planted(tiny_school(tmp_path))
     look = {"locale": locale, "color_scheme": scheme, "viewport": {"width": width, "height": 800}, "bypass_csp": True}
     with serving(tmp_path / "house", page=PAGE) as served, visiting(browser, served, **look) as page:
-        for tab in TABS:
+        for tab in (*TABS, f"questions/{asked}"):
             page.goto(f"{served.url}/#/{tab}")
+            page.locator(f"nav a[aria-current][href='#/{tab.partition('/')[0]}']").wait_for(state="attached")
             page.locator("h1").first.wait_for(state="attached")
             page.wait_for_load_state("networkidle")
-            assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{tab} is wider than the screen"
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, (tab, page.evaluate(WIDE))
             assert page.evaluate("document.documentElement.lang") == ("zh-Hans" if locale == "zh-CN" else "en")
             assert page.evaluate("document.documentElement.dataset.theme") == scheme
             found = Axe().run(page).response["violations"]

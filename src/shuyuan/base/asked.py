@@ -43,6 +43,7 @@ _STATES = {
     "unanswered": "answer is null and withdrawn = 0",
     "withdrawn": "answer is null and withdrawn > 0",
 }
+_SHOWN = "id not in (select asked from asked_sources where source in (select value from json_each(?)))"
 _ROW = (
     "select id, answer, assistant, answered, withdrawn, public, sum(times), min(first), max(last) "
     "from asked join asked_wordings on asked = id"
@@ -192,32 +193,33 @@ class AskedQuestions:
         state: State | None = None,
         *,
         public: bool = False,
+        hidden: Sequence[str] = (),
         skip: int = 0,
         most: int = 100,
     ) -> tuple[list[Asked], int]:
         """Questions of which a wording or the answer holds all `words`, in any width and case; and how many there are.
 
-        `public`: pages only.
+        `public`: pages only. None whose answer cites a document that is `hidden`.
         """
         pieces = plain(words).split()
         held = (
             "(instr(plain(json_extract(answer, '$.text')), ?) or exists (select 1 from asked_wordings as other "
             "where other.asked = id and instr(plain(other.text), ?)))"
         )
-        rules = [*([_STATES[state]] if state else []), *(["public"] if public else []), *[held] * len(pieces)]
-        where = f"where {' and '.join(rules)}" if rules else ""
-        given = [piece for piece in pieces for _ in range(2)]
+        rules = [*([_STATES[state]] if state else []), *(["public"] if public else []), _SHOWN, *[held] * len(pieces)]
+        where = f"where {' and '.join(rules)}"
+        given = [json.dumps(list(hidden)), *(piece for piece in pieces for _ in range(2))]
         by = "max(last) desc" if order == "newest" else "sum(times) desc, max(last) desc"
         rows = self._db.execute(f"{_ROW} {where} group by id order by {by}, id limit ? offset ?", (*given, most, skip))
         (count,) = self._db.execute(f"select count(*) from asked {where}", given).fetchone()
         return [self._read(row) for row in rows.fetchall()], count
 
-    def wordings(self, embedder: str, public: bool = False) -> list[Wording]:
-        """All wordings that this embedder placed; of pages only, if `public`."""
+    def wordings(self, embedder: str, public: bool = False, hidden: Sequence[str] = ()) -> list[Wording]:
+        """All wordings that this embedder placed; `public` and `hidden` as in `find`."""
         rows = self._db.execute(
-            "select asked, text, embedder, vector from asked_wordings join asked on id = asked "
-            f"where embedder = ? {'and public' if public else ''} order by asked_wordings.rowid",
-            (embedder,),
+            "select asked_wordings.asked, text, embedder, vector from asked_wordings join asked on id = asked "
+            f"where {_SHOWN} and embedder = ? {'and public' if public else ''} order by asked_wordings.rowid",
+            (json.dumps(list(hidden)), embedder),
         )
         return [Wording(*row) for row in rows]
 

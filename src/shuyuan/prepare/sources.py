@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from shuyuan.base.errors import Fixable
-from shuyuan.base.files import read_json, write_json
+from shuyuan.base.files import inside, read_json, write_json
 from shuyuan.base.progress import say
 
 FILE = "sources.json"
@@ -51,6 +51,11 @@ class Roots:
                 self.absorbed.append(name)
                 del self.roots[name]
         return _claim(self.roots, path.name or "files", path)
+
+    def path(self, source: str) -> Path | None:
+        """The file of a document's source; None for one that lies under no root: a page of the web."""
+        name, _, rest = source.partition("/")
+        return inside(Path(self.roots[name]), rest) if name in self.roots else None
 
     def question_name(self, path: Path) -> str:
         """The name of a question file: its folder and its own."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import select
@@ -19,6 +20,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from shuyuan.base.errors import Fixable
 from shuyuan.base.progress import human_bytes
 from shuyuan.base.records import Document
 from shuyuan.read.limits import CPU_SECONDS, MEMORY_BYTES
@@ -61,6 +63,22 @@ class Reader:
             self.close()
             parts.append(Part(source, fault=f"{path}: the process that reads files could not be started"))
         return parts
+
+    def picture(self, path: Path, page: int) -> bytes:
+        """A page of a PDF or of a file of pictures as PNG; `Fixable` when it cannot be drawn."""
+        try:
+            process = self._started()
+            assert process.stdin
+            process.stdin.write(json.dumps({"path": str(path), "page": page}).encode() + b"\n")
+            process.stdin.flush()
+            while (answer := self._answer(process)).get("alive"):
+                pass
+        except (_Ended, BrokenPipeError) as ended:
+            self.close()
+            raise Fixable(f"page {page}: {ended}", "open its text instead") from None
+        if answer["fault"]:
+            raise Fixable(answer["fault"], answer["hint"])
+        return base64.b64decode(answer["picture"])
 
     def close(self) -> None:
         """End the process, whatever it is doing."""

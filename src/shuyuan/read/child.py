@@ -1,11 +1,13 @@
 """The process that reads strangers' files: a path a line comes in, documents go out; ended at end of input.
 
 Each answer is four bytes of length and that much JSON: `{"alive": true}`, a part `{"source", "document", "fault",
-"skipped"}`, or `{"end": true}`. JSON, so that a process that was taken over can send nothing but data.
+"skipped"}`, or `{"end": true}`; to who asks for a page, one `{"picture", "fault", "hint"}`. JSON, so that a process
+that was taken over can send nothing but data.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import struct
@@ -14,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from shuyuan.base.errors import Fixable
 from shuyuan.read import limits
 from shuyuan.read.reading import read_parts
 
@@ -27,6 +30,9 @@ def main() -> None:
     for line in sys.stdin.buffer:
         asked = json.loads(line)
         limits.more_time()
+        if "page" in asked:
+            _send(out, _drawn(Path(asked["path"]), asked["page"]))
+            continue
         short = _read(Path(asked["path"]), asked["source"], out)
         _send(out, {"end": True})
         if short:
@@ -40,6 +46,17 @@ def _read(path: Path, source: str, out: BinaryIO) -> bool:
         short = short or part.short
         _send(out, asdict(part))
     return short
+
+
+def _drawn(path: Path, page: int) -> dict[str, Any]:
+    from shuyuan.read.picture import page_picture
+
+    try:
+        return {"picture": base64.b64encode(page_picture(path, page)).decode(), "fault": "", "hint": ""}
+    except Fixable as error:
+        return {"picture": "", "fault": error.what, "hint": error.hint}
+    except (MemoryError, OSError) as error:
+        return {"picture": "", "fault": f"the page cannot be drawn: {error}", "hint": "open its text instead"}
 
 
 def _send(out: BinaryIO, answer: dict[str, Any]) -> None:

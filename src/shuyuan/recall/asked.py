@@ -54,15 +54,17 @@ def keep(
     return material.asked.put(replace(this, asked=under), sound, assistant.name, time.time())
 
 
-def related(asked: AskedQuestions, text: str, most: int = 5, public: bool = False) -> list[Asked]:
+def related(
+    asked: AskedQuestions, text: str, most: int = 5, public: bool = False, hidden: Sequence[str] = ()
+) -> list[Asked]:
     """The questions nearest in meaning to one that was asked, whatever their language, nearest first.
 
-    `public`: pages only. Nothing for a text that was never asked.
+    `public`: pages only. None whose answer cites a document that is `hidden`. Nothing for a text that was never asked.
     """
     this = asked.wording(text)
     if this is None:
         return []
-    others = [one for one in asked.wordings(this.embedder, public) if one.asked != this.asked]
+    others = [one for one in asked.wordings(this.embedder, public, hidden) if one.asked != this.asked]
     nearest: dict[str, float] = {}
     for one, cosine in zip(others, _cosines(this, others), strict=True):
         if cosine >= max(RELATED, nearest.get(one.asked, -1.0)):

@@ -33,6 +33,7 @@ def build_app(house: House, page: Path = PAGE) -> FastAPI:
         house.queue.start()
         yield
         await asyncio.to_thread(house.queue.stop)
+        house.pictures.close()
 
     app = FastAPI(
         title="Shuyuan",

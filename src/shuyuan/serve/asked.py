@@ -74,7 +74,7 @@ class AskedPage(AskedBrief):
 
     wordings: list[str] = Field(description="most asked first")
     text: str = Field(description="the answer; a model wrote it")
-    model: str = Field(description="the base model of the workspace")
+    model: str = Field(description="the name of the workspace's base model")
     unsupported: list[tuple[int, int]] = Field(description="characters of `text` that the sources do not speak for")
     references: list[Reference]
     related: list[AskedBrief]
@@ -190,7 +190,7 @@ def _page(here: Workspace, one: Question, near: Sequence[AskedBrief]) -> AskedPa
         **_brief(one).model_dump(),
         wordings=list(one.wordings),
         text=said.text if said else "",
-        model=here.choices.model,
+        model=here.choices.model.rpartition("#")[2].rpartition("/")[2],  # no path or address of this machine
         unsupported=list(said.unsupported) if said else [],
         references=[_reference(here.material, cited) for cited in said.citations] if said else [],
         related=list(near),

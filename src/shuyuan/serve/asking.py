@@ -112,6 +112,9 @@ class HitBody(BaseModel):
     score: float
     cosine: float | None
     word_rank: int | None
+    boxes: list[tuple[int, int, int, int, int]] = Field(
+        description="where it stands: page, then left, top, right, bottom in thousandths of the page"
+    )
 
 
 class Found(BaseModel):
@@ -199,6 +202,7 @@ def search(visitor: Asker, workspace: str, wanted: SearchOrder) -> Found:
             score=hit.score,
             cosine=hit.cosine,
             word_rank=hit.word_rank,
+            boxes=[(box.page, box.left, box.top, box.right, box.bottom) for box in hit.passage.boxes],
         )
         for hit in assistant.library.search(wanted.text, wanted.k)
     ]

@@ -21,6 +21,7 @@ from shuyuan.base.workspace import MATERIAL_FILE, SETTINGS_FILE, Workspace, chec
 from shuyuan.serve.access import Access, Visitor, WithinBody
 from shuyuan.serve.gate import Meter
 from shuyuan.serve.limits import Bounds
+from shuyuan.serve.pages import Pictures
 from shuyuan.serve.queue import Queue
 from shuyuan.serve.refusals import Refused
 from shuyuan.serve.speaking import Speaker, Talk
@@ -52,6 +53,7 @@ class House:
         self.meter = Meter(self.bounds.requests_a_minute)
         self.queue = Queue(self.state, self.folder, self.bounds)
         self.speaker = Speaker(self.bounds, self._keep_asked)
+        self.pictures = Pictures()
         self._open: OrderedDict[tuple[str, str, str], Assistant] = OrderedDict()
         self._stale: dict[tuple[Path, str], tuple[str, object]] = {}
         self._embedders: dict[str, Embedder] = {}

@@ -41,7 +41,7 @@ export interface Point { step: number; steps: number; loss?: number; held_out_lo
 export interface FileRow { source: string; bytes: number; fault: string; title: string; language: string; characters: number; pages: number; passages: number; pinned: boolean; tags: string[]; group: string }
 export interface Mark { source: string; pinned: boolean; tags: string[]; group: string }
 export interface Within { tags: string[]; folder: string; kind: string }
-export interface Hit { passage_id: string; source: string; start: number; end: number; text: string; headings: string[]; page: number | null; score: number; cosine: number | null; word_rank: number | null }
+export interface Hit { passage_id: string; source: string; start: number; end: number; text: string; headings: string[]; page: number | null; score: number; cosine: number | null; word_rank: number | null; boxes: [number, number, number, number, number][] }
 export interface Route { name: string; about: string; moves_weights: boolean; learns_examples: boolean; schema: Schema }
 export interface Field {
   type?: string
