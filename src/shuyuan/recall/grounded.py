@@ -88,11 +88,12 @@ class GroundedAssistant:
         began = time.perf_counter()
         searched = [(queries(conversation) or [""])[0] for conversation in conversations]
         hits = self.library.search_all(searched, max(self.ground.passages, LEAST_FOUND))
+        hold = self._hold(searched, hits)
         seconds = (time.perf_counter() - began) / max(1, len(searched))
         found = []
-        for conversation, text, of in zip(conversations, searched, hits, strict=True):
+        for conversation, text, of, holds in zip(conversations, searched, hits, hold, strict=True):
             question = conversation[-1].content
-            passages = [hit.passage for hit in of] if self._near(text, of) else []
+            passages = [hit.passage for hit in of] if holds and self._near(text, of) else []
             fitting = tuple(self.ground.fitting(passages))
             found.append(_Found(question, text, language(question), of, fitting, seconds))
         return found
@@ -104,6 +105,11 @@ class GroundedAssistant:
         if threshold is None:
             threshold = learned.get(language(searched), min(learned.values(), default=-1.0))
         return self.library.nearness(searched, hits) >= threshold
+
+    def _hold(self, searched: Sequence[str], hits: Sequence[Sequence[Hit]]) -> list[bool]:
+        """Whether what was found holds enough of each question, by the given measure or the library's own."""
+        least = self.library.state.evidence if self.ground.evidence is None else self.ground.evidence
+        return [held >= least for held in self.library.evidence(searched, hits)] if least else [True] * len(searched)
 
     def _with_passages(self, conversation: Conversation, found: _Found) -> list[Message]:
         prompt = self.ground.prompt(found.question, found.passages, found.language)
