@@ -7,7 +7,8 @@
 
 A near miss is an answerable question whose passages are hidden from the search while their neighbours stay. Every
 answer is kept in FOLDER as it comes, so that a run can be stopped (`--seconds`) and gone on with. Intervals are 95 %,
-from 2,000 bootstrap draws of questions.
+from 2,000 bootstrap draws of questions. Prompts, rules and thresholds are worked on with one half of the facts and
+articles (`--development`, whose figures are only shown); what is kept comes from the other half.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from shuyuan.measure.exact_match import ExactMatch
 from shuyuan.measure.token_f1 import TokenF1
 from shuyuan.recall.citing import key_terms
 from shuyuan.recall.fuse import Fuse
-from shuyuan.recall.ground import Ground
+from shuyuan.recall.ground import REFUSAL, Ground
 from shuyuan.recall.grounded import GroundedAssistant
 from shuyuan.recall.searching import Hit, Library
 from shuyuan.recall.threshold import COVERAGE
@@ -47,7 +48,7 @@ LEGS = {"hybrid": Fuse(), "meaning alone": Fuse(word_weight=0.0), "words alone":
 SETS = {"squad": "en", "handbook-en": "en", "handbook-zh": "zh"}
 KINDS = ("elsewhere", "answerable", "near miss")
 MOST_TOKENS = 64
-BATCH = 8
+BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,10 @@ class Hiding(Library):
         """`Library.search_all` without what is hidden."""
         found = []
         depth = max(self.fuse.depth, k)
-        for text, (dense, words) in zip(texts, self.rankings(texts, depth + 20), strict=True):
+        for text, of in zip(texts, self.rankings(texts, depth + 20), strict=True):
             hidden = self.hidden.get(text, frozenset())
-            legs = [[one for one in leg if one[0] not in hidden][:depth] for leg in (dense, words)]
-            best = {one.id: one for one in self.fuse.fuse(*legs)[:k]}
+            legs = [[one for one in leg if one[0] not in hidden][:depth] for leg in (of.dense, of.words)]
+            best = {one.id: one for one in self.fuse.fuse(*legs, of.foreign)[:k]}
             passages = self._index.passages(list(best))
             found.append([Hit(p, best[p.id].score, best[p.id].cosine, best[p.id].word_rank) for p in passages])
         return found
@@ -88,6 +89,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--seconds", type=float, default=1e9, help="stop asking after so long")
+    parser.add_argument("--development", action="store_true", help="the half that may be looked at; nothing is kept")
     parser.add_argument("--peers", type=Path, help="the folder with the environment `llamaindex`")
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
@@ -104,19 +106,30 @@ def stamped(given: argparse.Namespace) -> dict[str, Any]:
     return {key: str(v).replace(str(given.folder), "FOLDER") if key == "command" else v for key, v in stamp().items()}
 
 
-def corpus_of(name: str, folder: Path) -> Corpus:
-    """The library behind a set; `handbook` asks only the facts that nothing here was tuned on."""
-    if name == "squad":
-        return squad(folder)
-    if name.startswith("reference"):
-        return reference(folder, name.partition("-")[2])
-    whole, language = handbook(), name.partition("-")[2]
-    kept = [q for q in whole.questions if q.answers and q.language == language and not tuned_on(q.fact)]
-    return Corpus("handbook", whole.passages, kept, whole.gold)
+def told(given: argparse.Namespace, part: str, figures: dict[str, Any]) -> None:
+    """Keep the figures of the final half; those of the other are only shown."""
+    if given.development:
+        say(drawn({part: figures}))
+    else:
+        keep("answers", part, figures, drawn)
+
+
+def corpus_of(name: str, given: argparse.Namespace) -> Corpus:
+    """The library behind a set, with the questions of one half of its facts, or of its articles."""
+    kind, _, language = name.partition("-")
+    whole = squad(given.folder) if kind == "squad" else handbook()
+    kept = [
+        question
+        for question in whole.questions
+        if question.answers
+        and language in {"", question.language}
+        and tuned_on(question.fact.rpartition("/")[0] or question.fact) == given.development
+    ]
+    return Corpus(kind, whole.passages, kept, whole.gold)
 
 
 def tuned_on(fact: str) -> bool:
-    """Whether a fact is in the half that may be looked at while the library is worked on."""
+    """Whether a fact or an article is in the half that may be looked at while the library is worked on."""
     return int(hashlib.sha1(fact.encode()).hexdigest(), 16) % 2 == 0
 
 
@@ -147,10 +160,10 @@ def search(given: argparse.Namespace) -> None:
         for start in range(0, len(asked), 50):
             part = asked[start : start + 50]
             found = library.rankings([question.text for question in part], 50)
-            for question, (dense, words) in zip(part, found, strict=True):
+            for question, of in zip(part, found, strict=True):
                 (gold,) = corpus.gold[question.id]
                 for leg, fuse in LEGS.items():
-                    ids = [one.id for one in fuse.fuse(dense, words)][:10]
+                    ids = [one.id for one in fuse.fuse(of.dense, of.words, of.foreign)][:10]
                     places[leg].append(ids.index(gold) + 1 if gold in ids else 0)
             bar.advance(len(part))
     rows = {}
@@ -171,11 +184,11 @@ def refusal(given: argparse.Namespace) -> None:
     """Ask all kinds in query mode, then count."""
     embedder, inner = open_embedder(EMBEDDER), ModelAssistant("bare", open_model(MODEL))
     for name in given.sets:
-        corpus = corpus_of(name, given.folder)
+        corpus = corpus_of(name, given)
         library = library_of(corpus, given.folder, embedder)
         sat = _ask(given, name, asked_of(name, corpus, given), library, inner)
         figures = {**stamped(given), "thresholds": library.state.thresholds, **_counted(sat)}
-        keep("answers", f"refusal {name}", figures, drawn)
+        told(given, f"refusal {name}", figures)
 
 
 def asked_of(name: str, corpus: Corpus, given: argparse.Namespace) -> list[Asked]:
@@ -204,7 +217,8 @@ def _ask(
 ) -> list[dict[str, Any]]:
     """What was answered, from the file or now; each kind in turn, as long as the time lasts."""
     file = given.folder / "answers" / f"refusal-{name}.jsonl"
-    mark = fingerprint(Ground().model_dump(), library.state.thresholds, library.state.documents)
+    prompts = [Ground().prompt("", [], language) for language in REFUSAL]
+    mark = fingerprint(Ground().model_dump(), prompts, library.state.thresholds, library.state.documents)
     done = {(row["kind"], row["id"]): row for row in read_jsonl(file) if row["mark"] == mark}
     left = [one for one in asked if one.kind in given.kinds and (one.kind, one.question.id) not in done]
     with Bar(name, len(asked), done=len(done)) as bar:
@@ -219,9 +233,10 @@ def _ask(
                 said = GroundedAssistant("retrieve", inner, hiding).answer([ask(one.question.text) for one in part])
                 spent = (time.process_time() - began) / len(part)
                 found = hiding.search_all([one.question.text for one in part], Ground().passages)
+                held = hiding.evidence([one.question.text for one in part], found)
                 rows = [
-                    _row(one, answer, hiding.nearness(one.question.text, hits), hits, mark, spent)
-                    for one, answer, hits in zip(part, said, found, strict=True)
+                    _row(one, answer, (hiding.nearness(one.question.text, hits), has), hits, mark, spent)
+                    for one, answer, hits, has in zip(part, said, found, held, strict=True)
                 ]
                 append_jsonl(file, rows)
                 done.update({(row["kind"], row["id"]): row for row in rows})
@@ -229,7 +244,9 @@ def _ask(
     return [done[key] for one in asked if (key := (one.kind, one.question.id)) in done]
 
 
-def _row(one: Asked, answer: Answer, near: float, hits: Sequence[Hit], mark: str, spent: float) -> dict[str, Any]:  # noqa: PLR0917
+def _row(  # noqa: PLR0917
+    one: Asked, answer: Answer, told: tuple[float, float], hits: Sequence[Hit], mark: str, spent: float
+) -> dict[str, Any]:
     cosines = [hit.cosine for hit in hits if hit.cosine is not None]
     right = Accuracy().measure(answer, one.question) if one.kind == "answerable" else None
     return {
@@ -240,15 +257,15 @@ def _row(one: Asked, answer: Answer, near: float, hits: Sequence[Hit], mark: str
         "right": right,
         "text": answer.text,
         "retrieved": list(answer.retrieved),
-        "signals": _signals(one.question.text, answer, near, hits),
+        "signals": _signals(one.question.text, answer, told, hits),
         "cosines": cosines,
         "cpu_seconds": round(spent, 2),
     }
 
 
-def _signals(question: str, answer: Answer, near: float, hits: Sequence[Hit]) -> dict[str, float]:
+def _signals(question: str, answer: Answer, told: tuple[float, float], hits: Sequence[Hit]) -> dict[str, float]:
     """What could tell that there is an answer. `cited`: the share of the question's terms in what is cited, or 0."""
-    asked = key_terms(question)
+    asked, (near, held_here) = key_terms(question), told
     cosines = sorted((hit.cosine for hit in hits if hit.cosine is not None), reverse=True) or [-1.0]
     cited = {citation.passage_id for citation in answer.citations}
     held = [
@@ -259,6 +276,7 @@ def _signals(question: str, answer: Answer, near: float, hits: Sequence[Hit]) ->
         "cosine, margin": cosines[0] - float(np.mean(cosines[1:] or cosines)),
         "terms": (near - cosines[0]) / COVERAGE,
         "nearness": near,
+        "evidence": held_here,
         "support": float(not answer.refused),
         "support and terms": max(held, default=0.0),
         "nearness, support and terms": near + COVERAGE * max(held, default=0.0),
@@ -311,7 +329,7 @@ def area(yes: Sequence[Mapping[str, Any]], no: Sequence[Mapping[str, Any]], sign
 
 def answers(given: argparse.Namespace) -> None:
     """SQuAD: exact match and F1 on the same passages, vectors, weights and number of passages."""
-    corpus = squad(given.folder)
+    corpus = corpus_of("squad", given)
     embedder = open_embedder(EMBEDDER)
     library = library_of(corpus, given.folder, embedder)
     asked = drawn_from(corpus.questions, given.n)
@@ -348,7 +366,7 @@ def answers(given: argparse.Namespace) -> None:
         )
         figures[side]["cpu_seconds"] = round(sum(rows[q.id]["cpu_seconds"] for q in both) / max(1, len(both)), 2)
     figures["difference"] = {what: interval(marks["ours"][what] - marks["LlamaIndex"][what]) for what in marks["ours"]}
-    keep("answers", "answers", figures, drawn)
+    told(given, "answers", figures)
 
 
 def _llamaindex(

@@ -48,6 +48,7 @@ def fetched(folder: Path) -> Path:
     """The packages, in `folder`; what is there is not fetched again."""
     source = folder / "src"
     source.mkdir(parents=True, exist_ok=True)
+    (folder / "deb").mkdir(exist_ok=True)
     for name, version in PYPI.items():
         if not list(source.glob(f"{name.replace('-', '_')}-{version}*")):
             options = ["--no-binary=:all:", "--no-build-isolation"] if name == "bigbench" else []

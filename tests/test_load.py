@@ -6,6 +6,7 @@ import gc
 import json
 import shutil
 import time
+import unicodedata
 import weakref
 from pathlib import Path
 
@@ -117,10 +118,33 @@ def test_vectors_do_not_depend_on_the_batch_or_its_order(embedder: Embedder) -> 
     assert not np.allclose(together[0], embedder.embed(texts[:1], "query")[0], atol=1e-3)  # other words in front
 
 
+def test_tokens_read_one_by_one_are_the_texts_own(embedder: Embedder) -> None:
+    texts = ["量化把权重变小。😀", "ａ ranked list", ""]
+    found = embedder.read(texts, "passage")
+    for text, (ids, states_LTD) in zip(texts, found, strict=True):
+        said = embedder._tokenizer.decode(ids)
+        assert said.replace(" ", "") == unicodedata.normalize("NFKC", text).replace(
+            " ", ""
+        )  # neither "passage:" nor </s>
+        assert states_LTD.shape == (2, len(ids), embedder.width)
+        assert np.allclose(np.linalg.norm(states_LTD.astype(np.float32), axis=2), 1, atol=1e-2)
+    (alone,) = embedder.read(texts[:1], "passage")
+    assert np.allclose(alone[1], found[0][1], atol=2e-3)
+    layers = embedder._net(
+        torch.tensor([embedder._tokenizer("passage: " + texts[1])["input_ids"]]), output_hidden_states=True
+    ).hidden_states
+    last_TD = torch.nn.functional.normalize(layers[12][0, -1 - len(found[1][0]) : -1], dim=-1).detach().numpy()
+    tenth_TD = torch.nn.functional.normalize(layers[10][0, -1 - len(found[1][0]) : -1], dim=-1).detach().numpy()
+    assert np.allclose(found[1][1], np.stack([tenth_TD, last_TD]), atol=2e-3)
+    assert embedder.read([], "query") == []
+
+
 def test_a_text_over_the_limit_is_cut_and_counted(embedder: Embedder) -> None:
     before = embedder.cut
     long, longer = embedder.embed(["一 二 三 " * 400, "一 二 三 " * 500], "passage")
     assert embedder.cut == before + 2
+    ((ids, _),) = embedder.read(["一 二 三 " * 400], "passage")
+    assert 500 < len(ids) < embedder.context
     assert np.allclose(long, longer, atol=1e-5)
 
 

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -53,6 +53,13 @@ class HashedTerms:
             for term in [*terms(text), kind]:
                 vectors[row, zlib.crc32(term.encode()) % self.width] += 1
         return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
+
+    def read(self, texts: Sequence[str], kind: Literal["query", "passage"]) -> list[tuple[list[int], Any]]:
+        found = []
+        for text in texts:
+            ids = [zlib.crc32(term.encode()) % self.width for term in terms(text)]
+            found.append((ids, np.tile(np.eye(self.width, dtype=np.float16)[ids], (2, 1, 1))))
+        return found
 
 
 class Extracts:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_recall import DOCUMENTS, Extracts, HashedTerms, passages
 
 from shuyuan.base.records import GREEDY, Answer, Conversation, Decoding, Message, Passage, ask
 from shuyuan.recall.citing import key_terms, support
+from shuyuan.recall.evidence import evidence, least_evidence
 from shuyuan.recall.ground import Ground
 from shuyuan.recall.grounded import AT_ONCE, GroundedAssistant
 from shuyuan.recall.searching import Library
@@ -151,6 +153,64 @@ def test_a_follow_up_finds_its_subject_and_an_off_topic_one_nothing(library: Lib
     assert leans.retrieved[0] == "id-guide/lora.md"
     assert off.refused
     assert not off.citations
+
+
+# evidence
+
+
+def read(*texts: str) -> list[tuple[list[int], Any]]:
+    return HashedTerms().read(texts, "passage")
+
+
+def test_a_passage_that_tells_all_that_is_asked_is_evidence() -> None:
+    (question,) = read("default rank of LoRA")
+    tells, half, none = read("the default rank of LoRA is 16", "LoRA trains matrices by default", "xylophone 😀 音乐")
+    assert evidence(question, [tells, none]) > evidence(question, [half, none]) > evidence(question, [none, none])
+    assert evidence(question, [none, tells]) == pytest.approx(evidence(question, [tells, none]))
+    assert evidence(question, []) == evidence(read("")[0], [tells]) == 0
+    assert evidence(question, read("")) == 0
+
+
+def test_what_all_passages_hold_says_little() -> None:
+    (question,) = read("rank seed")
+    rank, both, seed = read("rank one", "rank two seed", "rank seed")
+    rare, common = [both, rank, rank, rank], [both, rank, seed, seed]
+    assert evidence(question, rare) > evidence(question, common)
+
+
+def test_what_is_asked_stands_in_one_place() -> None:
+    (question,) = read("red bicycle")
+    together, apart = read("red bicycle " + "w " * 100, "red " + "w " * 100 + "bicycle")
+    assert evidence(question, [together]) > evidence(question, [apart])
+
+
+def test_a_library_learns_what_its_own_sentences_find_elsewhere() -> None:
+    many = [Passage(f"p{n}", "d", "d.md", 0, 9, f"字 sentence number {n}. More.", ("h",)) for n in range(64)]
+    seen: list[tuple[str, str]] = []
+
+    def elsewhere(texts: Sequence[str], own: Sequence[str]) -> list[float]:
+        seen.extend(zip(texts, own, strict=True))
+        return [float(n) for n in range(len(texts))]
+
+    assert least_evidence(elsewhere, many) == 7.75
+    assert seen[1] == ("字 sentence number 2.", "p2")
+    assert least_evidence(elsewhere, many[:9]) == 0.0
+
+
+def test_without_evidence_the_model_is_not_asked(library: Library) -> None:
+    inner = Says("The default rank is 16.")
+    question = "What is the default rank of LoRA?"
+    held = library.evidence([question, "xylophone"], library.search_all([question, "xylophone"], 4))
+    assert held[0] > held[1]
+    strict = Ground(threshold=-1.0, evidence=held[0] + 0.01)
+    (refused,) = GroundedAssistant("r", inner, library, strict).answer([ask(question)])
+    assert refused.refused
+    assert not inner.asked
+    loose = Ground(threshold=-1.0, evidence=held[0] - 0.01)
+    (answered,) = GroundedAssistant("r", inner, library, loose).answer([ask(question)])
+    assert answered.text == "The default rank is 16."
+    library.state = replace(library.state, evidence=held[0] + 0.01)  # as if it had been learned
+    assert GroundedAssistant("r", inner, library, Ground(threshold=-1.0)).answer([ask(question)])[0].refused
 
 
 # nearness

@@ -52,26 +52,58 @@ class Embedder:
         whole = self._tokenizer([self._prompts.get(kind, "") + text for text in texts], verbose=False)["input_ids"]
         return [min(len(ids), self.context) for ids in whole]
 
+    def read(self, texts: Sequence[str], kind: _Kind) -> list[tuple[list[int], np.ndarray]]:
+        """Each text token by token: its tokens, and float16 [2, tokens, width], what they mean in their place.
+
+        The two are what five sixths of the layers and all of them make of a token, each of length one. The words in
+        front and the marks at the ends are left out; so is what goes beyond `context`.
+        """
+        if not texts:
+            return []
+        prompt = self._prompts.get(kind, "")
+        whole = self._tokenizer([prompt + text for text in texts], return_offsets_mapping=True, verbose=False)
+        ids = [self._fitting(tokens) for tokens in whole["input_ids"]]
+        own = [
+            [at for at, (start, end) in enumerate(offsets[: len(tokens) - 1]) if start >= len(prompt) and end > start]
+            for tokens, offsets in zip(ids, whole["offset_mapping"], strict=True)
+        ]
+        found: list[tuple[list[int], np.ndarray]] = [([], np.zeros((2, 0, self.width), np.float16)) for _ in texts]
+        for rows in _batches([len(tokens) for tokens in ids], MOST_TOKENS_ON_CPU):
+            with torch.inference_mode():
+                ids_BT, mask_BT = self._padded([ids[row] for row in rows])
+                layers = self._net(input_ids=ids_BT, attention_mask=mask_BT, output_hidden_states=True).hidden_states
+                of_BLTD = torch.stack([layers[round((len(layers) - 1) * 5 / 6)], layers[-1]], 1)
+                states_BLTD = torch.nn.functional.normalize(of_BLTD.float(), dim=-1).half().cpu().numpy()
+            for row, states_LTD in zip(rows, states_BLTD, strict=True):
+                found[row] = [ids[row][at] for at in own[row]], states_LTD[:, own[row]]
+        return found
+
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         if not texts:
             return []
         whole = self._tokenizer(list(texts), verbose=False)["input_ids"]
         self.cut += sum(len(tokens) > self.context for tokens in whole)
-        # The last token marks the end of a text, so it stays when the text is cut.
-        return [t if len(t) <= self.context else [*t[: self.context - 1], t[-1]] for t in whole]
+        return [self._fitting(tokens) for tokens in whole]
 
-    @torch.inference_mode()
-    def _embed_batch(self, ids: Sequence[Sequence[int]]) -> np.ndarray:
-        # B texts, T tokens, D width
+    def _fitting(self, tokens: list[int]) -> list[int]:
+        # The last token marks the end of a text, so it stays when the text is cut.
+        return tokens if len(tokens) <= self.context else [*tokens[: self.context - 1], tokens[-1]]
+
+    def _padded(self, ids: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The tokens of a batch [B, T], padded at the right, and where they are."""
         longest = max(len(tokens) for tokens in ids)
         ids_BT = torch.full((len(ids), longest), int(self._tokenizer.pad_token_id))
         mask_BT = torch.zeros_like(ids_BT)
         for row, tokens in enumerate(ids):
             ids_BT[row, : len(tokens)] = torch.tensor(tokens)
             mask_BT[row, : len(tokens)] = 1
-        device = self._net.device
-        mask_BT = mask_BT.to(device)
-        hidden_BTD = self._net(input_ids=ids_BT.to(device), attention_mask=mask_BT).last_hidden_state.float()
+        return ids_BT.to(self._net.device), mask_BT.to(self._net.device)
+
+    @torch.inference_mode()
+    def _embed_batch(self, ids: Sequence[Sequence[int]]) -> np.ndarray:
+        # B texts, T tokens, D width
+        ids_BT, mask_BT = self._padded(ids)
+        hidden_BTD = self._net(input_ids=ids_BT, attention_mask=mask_BT).last_hidden_state.float()
         if self._pools_mean:
             pooled_BD = (hidden_BTD * mask_BT[:, :, None]).sum(1) / mask_BT.sum(1, keepdim=True)
         else:

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -34,6 +34,9 @@ class Embeds(Protocol):
 
     def embed(self, texts: Sequence[str], kind: Literal["query", "passage"]) -> Vectors:
         """Unit vectors, [texts, width]."""
+
+    def read(self, texts: Sequence[str], kind: Literal["query", "passage"]) -> list[tuple[list[int], Any]]:
+        """Each text's tokens, and float16 [layers, tokens, width] of length one: what they mean in their place."""
 
 
 def embed_passages(embedder: Embeds, texts: Sequence[str], cache: Path) -> Vectors:

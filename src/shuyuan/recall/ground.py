@@ -16,10 +16,12 @@ from shuyuan.store.words import CJK
 # Not told that it may decline: a small model then declines a third of what it could answer, and invents the rest all
 # the same. What the passages do not hold is found by the check of support.
 _PROMPT = {
-    "zh": "资料：\n\n{passages}\n\n根据上面的资料回答问题，用一句简短的话直接给出答案。\n\n问题：{question}",
+    "zh": (
+        "资料：\n\n{passages}\n\n根据上面的资料回答问题。只写答案本身，字数尽量少，不要重复问题。\n\n问题：{question}"
+    ),
     "en": (
-        "Sources:\n\n{passages}\n\nAnswer the question from the sources above, directly, in one short sentence.\n\n"
-        "Question: {question}"
+        "Sources:\n\n{passages}\n\nAnswer the question from the sources above. Write only the answer itself, in as few "
+        "words as it takes, without repeating the question.\n\nQuestion: {question}"
     ),
 }
 REFUSAL = {"zh": "资料库中没有这个问题的答案。", "en": "The library holds no answer to this question."}
@@ -48,6 +50,14 @@ class Ground(Settings):
     threshold: Annotated[
         float | None,
         Field(ge=-1, le=2, description="nearness below which nothing was found; left out: learned for each library"),
+    ] = None
+    evidence: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            le=4,
+            description="what passages must hold of a question, token by token; 0: anything; left out: learned",
+        ),
     ] = None
     support: Annotated[
         float, Field(ge=0, le=1, description="share of the answer's key terms that the cited sentences must hold")

@@ -97,12 +97,13 @@ class GroundedAssistant:
         searched = [(queries(conversation) or [""])[0] for conversation in conversations]
         asked = self._rewritten(searched)
         hits = self._hits(asked)
+        hold = self._hold([one.texts[0] for one in asked], hits)
         seconds = (time.perf_counter() - began) / max(1, len(searched))
         found = []
-        for conversation, of, one in zip(conversations, hits, asked, strict=True):
+        for conversation, of, one, holds in zip(conversations, hits, asked, hold, strict=True):
             text = one.texts[0]
             question = conversation[-1].content
-            shown = of if self._near(text, of) else []
+            shown = of if holds and self._near(text, of) else []
             fitting = fitted(shown, self.ground.passages, self.ground.prompt_tokens, self.ground.diversity)
             found.append(_Found(question, text, language(question), of, fitting, one, seconds))
         return found
@@ -135,6 +136,14 @@ class GroundedAssistant:
         if threshold is None:
             threshold = learned.get(language(searched), min(learned.values(), default=-1.0))
         return self.library.nearness(searched, hits) >= threshold
+
+    def _hold(self, searched: Sequence[str], hits: Sequence[Sequence[Hit]]) -> list[bool]:
+        """Whether something is pinned, or what was found holds enough: by the given measure or the library's own."""
+        least = self.library.state.evidence if self.ground.evidence is None else self.ground.evidence
+        if not least:
+            return [True] * len(searched)
+        held = self.library.evidence(searched, hits)
+        return [enough >= least or any(hit.pinned for hit in of) for enough, of in zip(held, hits, strict=True)]
 
     def _with_passages(self, conversation: Conversation, found: _Found) -> list[Message]:
         prompt = self.ground.prompt(found.question, found.passages, found.language)

@@ -1,0 +1,76 @@
+"""Do the passages found hold what a question asks for? Its tokens against theirs, one by one.
+
+A cosine of whole texts says that a passage is on the topic. Whether it speaks of all that the question names shows only
+token by token: each token of the question looks for the one in the passage that is most like it in its place (late
+interaction; Khattab & Zaharia, 2020). What finds nothing like it is what the passage does not tell.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shuyuan.base.records import Passage
+from shuyuan.recall.citing import sentences
+
+Read = tuple[Sequence[int], NDArray[np.float16]]  # a text's tokens, and their states [layers, tokens, width]
+
+WINDOW, STEP = 48, 16  # tokens of a passage that are looked at together: what is asked stands in one place, mostly
+_WORST = 0.4  # share of the question that finds least …
+_SAMPLE, _LEAST, _MOST = 32, 16, 120  # own sentences that are tried, as many at least; characters of each
+_BELOW = 0.25  # share of them that find less than is asked of a question
+_OF_WORST, _OF_SAME = 0.5, 0.3  # … and its weight; that of tokens that are the very same. All are of equal use nearby
+
+
+def evidence(question: Read, passages: Sequence[Read]) -> float:
+    """How much the best passage holds of a question, and how far it is before the others: the larger, the likelier.
+
+    Tokens count by how few of the passages hold them. Nothing asked or nothing found: 0.
+    """
+    tokens = question[0]
+    if not tokens or not passages:
+        return 0.0
+    holding = Counter(token for ids, _ in passages for token in set(ids))
+    weights_Q = np.log([(len(passages) + 1) / (holding[token] + 0.5) for token in tokens]) + 1e-3
+    held = sorted((_held(question, weights_Q / weights_Q.sum(), passage) for passage in passages), reverse=True)
+    return held[0] + (held[0] - float(np.mean(held[1:] or held)))
+
+
+def least_evidence(
+    elsewhere: Callable[[Sequence[str], Sequence[str]], Sequence[float]], passages: Sequence[Passage]
+) -> float:
+    """The evidence below which a library does not hold what is asked; 0 where it is too small to tell.
+
+    Some of its own sentences stand in for questions whose answer is missing: `elsewhere` gives the evidence for each
+    text where the passage of that id is left out. A real question that finds less than most of these is a near miss.
+    """
+    step = max(1, len(passages) // _SAMPLE)
+    firsts = {}
+    for passage in passages[::step][:_SAMPLE]:
+        start, end = next(sentences(passage.text), (0, 0))
+        firsts[passage.id] = passage.text[start:end][:_MOST]
+    asked = {name: text for name, text in firsts.items() if text}
+    if len(asked) < _LEAST:
+        return 0.0
+    return round(float(np.quantile(elsewhere(list(asked.values()), list(asked)), _BELOW)), 4)
+
+
+def _held(question: Read, weights_Q: NDArray[np.float64], passage: Read) -> float:
+    """What one passage holds of a question. Q tokens of the question, P of the passage, L layers."""
+    if not len(passage[0]):
+        return 0.0
+    like_LQP = question[1].astype(np.float32) @ passage[1].astype(np.float32).transpose(0, 2, 1)
+    same_QP = np.asarray(question[0])[:, None] == np.asarray(passage[0])[None]
+    starts = range(0, max(1, len(passage[0]) - WINDOW // 2), STEP)
+
+    def in_one_place(found_QP: NDArray[np.float32] | NDArray[np.bool_]) -> float:
+        return max(float(weights_Q @ found_QP[:, start : start + WINDOW].max(1)) for start in starts)
+
+    best_Q = like_LQP[-1].max(1)
+    order = np.argsort(best_Q)
+    worst = order[: max(1, int((np.cumsum(weights_Q[order]) <= _WORST).sum()))]
+    least = float(weights_Q[worst] @ best_Q[worst] / weights_Q[worst].sum())
+    return sum(in_one_place(like_QP) for like_QP in like_LQP) + _OF_WORST * least + _OF_SAME * in_one_place(same_QP)
