@@ -5,7 +5,8 @@
     python bench/answers.py FOLDER answers --peers P  # SQuAD: exact match and F1, ours and LlamaIndex's
     python bench/answers.py FOLDER draw               # the page anew, from what was kept
 
-A near miss is an answerable question whose passages are hidden from the search while their neighbours stay. Every
+A near miss is an answerable question whose passages are hidden from the search while their neighbours stay (in the
+handbook, which tells most facts on several pages: all passages that hold a right answer word for word). Every
 answer is kept in FOLDER as it comes, so that a run can be stopped (`--seconds`) and gone on with. Intervals are 95 %,
 from 2,000 bootstrap draws of questions. Prompts, rules and thresholds are worked on with one half of the facts and
 articles (`--development`, whose figures are only shown); what is kept comes from the other half.
@@ -125,7 +126,7 @@ def corpus_of(name: str, given: argparse.Namespace) -> Corpus:
         and language in {"", question.language}
         and tuned_on(question.fact.rpartition("/")[0] or question.fact) == given.development
     ]
-    return Corpus(kind, whole.passages, kept, whole.gold)
+    return Corpus(kind, whole.passages, kept, whole.gold, whole.told)
 
 
 def tuned_on(fact: str) -> bool:
@@ -208,7 +209,7 @@ def asked_of(name: str, corpus: Corpus, given: argparse.Namespace) -> list[Asked
             for text in drawn_from(other, given.n)
         ),
         *(Asked("answerable", question) for question in own),
-        *(Asked("near miss", question, corpus.gold[question.id]) for question in own),
+        *(Asked("near miss", question, corpus.told.get(question.id, corpus.gold[question.id])) for question in own),
     ]
 
 
@@ -218,7 +219,8 @@ def _ask(
     """What was answered, from the file or now; each kind in turn, as long as the time lasts."""
     file = given.folder / "answers" / f"refusal-{name}.jsonl"
     prompts = [Ground().prompt("", [], language) for language in REFUSAL]
-    mark = fingerprint(Ground().model_dump(), prompts, library.state.thresholds, library.state.documents)
+    limits = (library.state.thresholds, library.least_evidence)
+    mark = fingerprint(Ground().model_dump(), prompts, limits, library.state.documents)
     done = {(row["kind"], row["id"]): row for row in read_jsonl(file) if row["mark"] == mark}
     left = [one for one in asked if one.kind in given.kinds and (one.kind, one.question.id) not in done]
     with Bar(name, len(asked), done=len(done)) as bar:

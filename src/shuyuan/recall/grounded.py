@@ -107,8 +107,8 @@ class GroundedAssistant:
         return self.library.nearness(searched, hits) >= threshold
 
     def _hold(self, searched: Sequence[str], hits: Sequence[Sequence[Hit]]) -> list[bool]:
-        """Whether what was found holds enough of each question, by the given measure or the library's own."""
-        least = self.library.state.evidence if self.ground.evidence is None else self.ground.evidence
+        """Whether what was found holds enough of each question, by the given measure or the embedder's own."""
+        least = self.library.least_evidence if self.ground.evidence is None else self.ground.evidence
         return [held >= least for held in self.library.evidence(searched, hits)] if least else [True] * len(searched)
 
     def _with_passages(self, conversation: Conversation, found: _Found) -> list[Message]:

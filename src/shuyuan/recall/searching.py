@@ -18,12 +18,12 @@ from shuyuan.base.shelf import choices, choose
 from shuyuan.read.language import language
 from shuyuan.recall.centring import Centres
 from shuyuan.recall.embedding import Embeds, embed_passages
-from shuyuan.recall.evidence import evidence, least_evidence
+from shuyuan.recall.evidence import evidence
 from shuyuan.recall.fuse import Fuse
 from shuyuan.recall.threshold import LOOKED_AT, calibrate, nearness
 from shuyuan.store.contract import Index, Scored, Store, Vectors, content_hash, normal
 
-VERSION = 3
+VERSION = 2
 STORE = "lance"  # where a library is kept that nobody said anything about
 _FILE = "library.json"
 
@@ -53,9 +53,8 @@ class State:
 
     `documents`: id → fingerprint of its passages. `unfinished`: documents that a killed build may have left half done.
     `languages`: how many passages there are in each. `centres`: what is taken off vectors (`Centres.plain`).
-    `thresholds`: language → the nearness below which a question is off this library's topics. `evidence`: what the
-    passages found must hold of a question (0: nothing is asked of them). `fuse`: the settings that `shuyuan tune
-    search` chose for this library, if it did.
+    `thresholds`: language → the nearness below which a question is off this library's topics. `fuse`: the settings
+    that `shuyuan tune search` chose for this library, if it did.
     """
 
     embedder: str = ""
@@ -67,7 +66,6 @@ class State:
     languages: Mapping[str, int] = field(default_factory=dict)
     centres: Mapping[str, Sequence[float]] = field(default_factory=dict)
     thresholds: Mapping[str, float] = field(default_factory=dict)
-    evidence: float = 0.0
     fuse: Mapping[str, float] = field(default_factory=dict)
     version: int = VERSION
 
@@ -191,8 +189,8 @@ class Library:
         with locked(self.folder / "lock", "tuning the search"):
             self.fuse = fuse
             kept = {} if fuse == Fuse() else fuse.model_dump()
-            learned = self._learned(passages)
-            self.state = replace(state_of(self.folder), fuse=kept, **learned)
+            thresholds = calibrate(self._near, passages)
+            self.state = replace(state_of(self.folder), fuse=kept, thresholds=thresholds)
             write_json(self.folder / _FILE, asdict(self.state))
 
     def count(self) -> int:
@@ -222,7 +220,7 @@ class Library:
         self._index.optimise()
         languages = Counter(name for passage in passages for name in _languages(passage))
         self.state = replace(self.state, languages=dict(sorted(languages.items())))
-        self._note(wanted, **self._learned(passages))
+        self._note(wanted, thresholds=calibrate(self._near, passages))
         say(f"library: {len(passages):,} passages of {len(wanted):,} documents, {len(changed):,} new or changed")
 
     def _note(
@@ -230,7 +228,6 @@ class Library:
         documents: Mapping[str, str],
         unfinished: Sequence[str] = (),
         thresholds: Mapping[str, float] | None = None,
-        evidence: float = 0.0,
     ) -> None:
         self.state = replace(
             self.state,
@@ -238,7 +235,6 @@ class Library:
             passages=self.count(),
             unfinished=unfinished,
             thresholds=thresholds or {},
-            evidence=evidence,
         )
         write_json(self.folder / _FILE, asdict(self.state))
 
@@ -246,6 +242,11 @@ class Library:
         """How near what was found for a text is to it: the larger, the likelier that it holds an answer."""
         cosine = max((hit.cosine for hit in hits if hit.cosine is not None), default=-1.0)
         return nearness(text, cosine, [hit.passage for hit in hits])
+
+    @property
+    def least_evidence(self) -> float:
+        """The evidence below which passages hold no answer, for this embedder; 0: that is not known for it."""
+        return self._embedder.evidence
 
     def evidence(self, texts: Sequence[str], hits: Sequence[Sequence[Hit]]) -> list[float]:
         """How much the passages found for each text hold of it, token by token: see `evidence.py`."""
@@ -257,20 +258,6 @@ class Library:
             evidence(question, [read[hit.passage.id] for hit in of])
             for question, of in zip(questions, best, strict=True)
         ]
-
-    def _learned(self, passages: Sequence[Passage]) -> dict[str, Any]:
-        """What this library takes for near, and for evidence."""
-
-        def elsewhere(texts: Sequence[str], own: Sequence[str]) -> list[float]:
-            found = self.search_all(texts, LOOKED_AT + 1)
-            return self.evidence(
-                texts, [[hit for hit in of if hit.passage.id != it] for of, it in zip(found, own, strict=True)]
-            )
-
-        return {
-            "thresholds": calibrate(self._near, passages),
-            "evidence": least_evidence(elsewhere, passages),
-        }
 
     def _near(self, texts: Sequence[str]) -> list[float]:
         found = self.search_all(texts, LOOKED_AT)
