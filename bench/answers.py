@@ -1,11 +1,13 @@
 """Answers from a library: what is found, said and refused, beside AnythingLLM's rule and LlamaIndex.
 
     python bench/answers.py FOLDER search             # SQuAD: recall@5 and nDCG@10 of each leg
+    python bench/answers.py FOLDER signals            # what tells a question without an answer, before any model
     python bench/answers.py FOLDER refusal            # answerable, near misses and questions from elsewhere
     python bench/answers.py FOLDER answers --peers P  # SQuAD: exact match and F1, ours and LlamaIndex's
     python bench/answers.py FOLDER draw               # the page anew, from what was kept
 
-A near miss is an answerable question whose passages are hidden from the search while their neighbours stay. Every
+A near miss is an answerable question whose passages are hidden from the search while their neighbours stay (in the
+handbook, which tells most facts on several pages: all passages that hold a right answer word for word). Every
 answer is kept in FOLDER as it comes, so that a run can be stopped (`--seconds`) and gone on with. Intervals are 95 %,
 from 2,000 bootstrap draws of questions. Prompts, rules and thresholds are worked on with one half of the facts and
 articles (`--development`, whose figures are only shown); what is kept comes from the other half.
@@ -84,7 +86,7 @@ def main() -> None:
     """Measure one part, keep it, draw the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="where packages, libraries and answers are kept between runs")
-    parser.add_argument("part", choices=("search", "refusal", "answers", "draw"))
+    parser.add_argument("part", choices=("search", "signals", "refusal", "answers", "draw"))
     parser.add_argument("--n", type=int, default=200, help="questions of each kind (search: five times as many)")
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
@@ -95,7 +97,8 @@ def main() -> None:
     given = parser.parse_args()
     given.ends = time.monotonic() + given.seconds
     fetched(given.folder)
-    {"search": search, "refusal": refusal, "answers": answers, "draw": lambda _: None}[given.part](given)
+    parts = {"search": search, "signals": signals, "refusal": refusal, "answers": answers, "draw": lambda _: None}
+    parts[given.part](given)
     file = Path(__file__).parent / "results" / "answers.json"
     if file.exists():
         write_whole(file.with_suffix(".md"), drawn(json.loads(file.read_text(encoding="utf-8"))))
@@ -125,7 +128,7 @@ def corpus_of(name: str, given: argparse.Namespace) -> Corpus:
         and language in {"", question.language}
         and tuned_on(question.fact.rpartition("/")[0] or question.fact) == given.development
     ]
-    return Corpus(kind, whole.passages, kept, whole.gold)
+    return Corpus(kind, whole.passages, kept, whole.gold, whole.told)
 
 
 def tuned_on(fact: str) -> bool:
@@ -177,6 +180,57 @@ def search(given: argparse.Namespace) -> None:
     )
 
 
+# signals
+
+
+def signals(given: argparse.Namespace) -> None:
+    """What is known of each kind of question before a model is asked, and how many are refused by it."""
+    embedder = open_embedder(EMBEDDER)
+    for name in given.sets:
+        corpus = corpus_of(name, given)
+        library = library_of(corpus, given.folder, embedder)
+        rows = _signs(name, asked_of(name, corpus, given), library, corpus)
+        threshold = library.state.thresholds[SETS[name]]
+        figures: dict[str, Any] = {**stamped(given), "threshold": threshold, "evidence": library.least_evidence}
+        yes = [row for row in rows if row["kind"] == "answerable"]
+        found = [row for row in yes if row["found"]]
+        for kind in KINDS:
+            of = [row["signals"] for row in rows if row["kind"] == kind]
+            far = np.array([row["nearness"] < threshold for row in of])
+            bare = np.array([row["evidence"] < library.least_evidence for row in of])
+            figures[kind] = {
+                "n": len(of),
+                "too far": interval(far.astype(float)),
+                "too little evidence": interval(bare.astype(float)),
+                "either": interval((far | bare).astype(float)),
+            }
+            if kind != "answerable":
+                no = [row for row in rows if row["kind"] == kind]
+                figures[kind]["auc"] = {signal: area(yes, no, signal) for signal in no[0]["signals"]}
+                figures[kind]["auc, found"] = area(found, no, "evidence")
+        figures["found"] = len(found)
+        told(given, f"signals {name}", figures)
+
+
+def _signs(name: str, asked: Sequence[Asked], library: Library, corpus: Corpus) -> list[dict[str, Any]]:
+    rows = []
+    with Bar(name, len(asked)) as bar:
+        of_kinds = [[one for one in asked if one.kind == kind] for kind in KINDS]
+        for part in [of[start : start + 100] for of in of_kinds for start in range(0, len(of), 100)]:
+            texts = [one.question.text for one in part]
+            hiding = Hiding(library, {one.question.text: one.hidden for one in part})
+            found = hiding.search_all(texts, Ground().passages)
+            for one, hits, held in zip(part, found, hiding.evidence(texts, found), strict=True):
+                cosines = sorted((hit.cosine for hit in hits if hit.cosine is not None), reverse=True) or [-1.0]
+                near = hiding.nearness(one.question.text, hits)
+                holding = corpus.told.get(one.question.id) or corpus.gold.get(one.question.id, frozenset())
+                known = {"cosine": cosines[0], "nearness": near, "evidence": held}
+                has = bool(holding & {hit.passage.id for hit in hits})
+                rows.append({"kind": one.kind, "found": has, "signals": known})
+            bar.advance(len(part))
+    return rows
+
+
 # refusal
 
 
@@ -208,7 +262,7 @@ def asked_of(name: str, corpus: Corpus, given: argparse.Namespace) -> list[Asked
             for text in drawn_from(other, given.n)
         ),
         *(Asked("answerable", question) for question in own),
-        *(Asked("near miss", question, corpus.gold[question.id]) for question in own),
+        *(Asked("near miss", question, corpus.told.get(question.id, corpus.gold[question.id])) for question in own),
     ]
 
 
@@ -218,7 +272,8 @@ def _ask(
     """What was answered, from the file or now; each kind in turn, as long as the time lasts."""
     file = given.folder / "answers" / f"refusal-{name}.jsonl"
     prompts = [Ground().prompt("", [], language) for language in REFUSAL]
-    mark = fingerprint(Ground().model_dump(), prompts, library.state.thresholds, library.state.documents)
+    limits = (library.state.thresholds, library.least_evidence)
+    mark = fingerprint(Ground().model_dump(), prompts, limits, library.state.documents)
     done = {(row["kind"], row["id"]): row for row in read_jsonl(file) if row["mark"] == mark}
     left = [one for one in asked if one.kind in given.kinds and (one.kind, one.question.id) not in done]
     with Bar(name, len(asked), done=len(done)) as bar:
@@ -423,6 +478,22 @@ def drawn(record: Mapping[str, Any]) -> str:
             f"| {leg} | {shown(row['recall@5'])} | {shown(row['ndcg@10'])} |" for leg, row in part["legs"].items()
         ]
     for name in SETS:
+        if part := record.get(f"signals {name}"):
+            lines += [f"\n## Before a model is asked: {name}\n\n{place(part)}\n"]
+            lines += [f"Refused below a nearness of {part['threshold']}, or an evidence of {part['evidence']}.\n"]
+            lines += ["| questions | n | too far | too little evidence | either |", "|-|-|-|-|-|"]
+            for kind in KINDS:
+                row = part[kind]
+                cells = [shown(row[what]) for what in ("too far", "too little evidence", "either")]
+                lines.append(f"| {kind} | {row['n']} | {' | '.join(cells)} |")
+            lines += ["\n| area under the curve, answerable against | cosine | nearness | evidence |", "|-|-|-|-|"]
+            for kind in ("elsewhere", "near miss"):
+                cells = [shown(part[kind]["auc"][signal]) for signal in ("cosine", "nearness", "evidence")]
+                lines.append(f"| {kind} | {' | '.join(cells)} |")
+            lines += [
+                f"\nAn answer stands in the passages found for {part['found']} of {part['answerable']['n']} answerable "
+                f"questions; their area against near misses, by evidence, is {shown(part['near miss']['auc, found'])}."
+            ]
         if part := record.get(f"refusal {name}"):
             lines += [f"\n## Refusing: {name}\n\n{place(part)}\n"]
             lines += ["| questions | n | refused | refused by AnythingLLM's rule | CPU-seconds |", "|-|-|-|-|-|"]

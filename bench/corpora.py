@@ -16,12 +16,13 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import unescape
 from pathlib import Path
 
 from shuyuan.base.files import fingerprint
 from shuyuan.base.records import Document, Passage, Question
+from shuyuan.measure.text import contains, tokens
 from shuyuan.prepare.chunk import Chunk
 from shuyuan.read.language import language as spoken_in
 from shuyuan.read.reading import read_file
@@ -36,12 +37,16 @@ MOST = {"en": 700, "zh": 350}  # … and where it is cut
 
 @dataclass(frozen=True)
 class Corpus:
-    """A library's passages, questions on it, and by question id the passages that hold the answer."""
+    """A library's passages, questions on it, and by question id the passages that hold the answer.
+
+    `told`: where an answer may stand in other passages too, all that hold its words; a near miss hides these.
+    """
 
     name: str
     passages: Sequence[Passage]
     questions: Sequence[Question]
     gold: Mapping[str, frozenset[str]]
+    told: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 def fetched(folder: Path) -> Path:
@@ -123,7 +128,15 @@ def handbook() -> Corpus:
             Question(name, row["question"], tuple(answers), row["language"], row["fact"], place=row["use"])
         )
     gold = {question.id: frozenset(holders.get(question.fact, ())) for question in questions}
-    return Corpus("handbook", [passage for of in by_page.values() for passage in of], questions, gold)
+    passages = [passage for of in by_page.values() for passage in of]
+    words = {passage.id: tokens(passage.text) for passage in passages}
+    told: dict[str, set[str]] = {}
+    for answer, fact in {(answer, question.fact) for question in questions for answer in question.answers}:
+        told.setdefault(fact, set(holders[fact])).update(
+            name for name, of in words.items() if contains(of, tokens(answer))
+        )
+    hidden = {question.id: frozenset(told.get(question.fact, ())) for question in questions}
+    return Corpus("handbook", passages, questions, gold, hidden)
 
 
 def elsewhere(folder: Path, language: str) -> list[str]:

@@ -41,7 +41,7 @@ DOCUMENTS = {
 class HashedTerms:
     """A small real embedder: counts of hashed terms, of unit length. It knows no synonyms and needs no weights."""
 
-    name, width = "hashed-terms", 512
+    name, width, evidence = "hashed-terms", 512, 0.0
 
     def __init__(self) -> None:
         self.embedded = 0

@@ -26,7 +26,8 @@ class Entry:
     """One model of `catalogue.toml`.
 
     `quantised` is the number format its weights were published in: they are turned back into `stored` when the model is
-    fetched, which does not bring back what rounding lost. `sources` are tried in order.
+    fetched, which does not bring back what rounding lost. `sources` are tried in order. `evidence`: of an embedder,
+    what passages hold of nearly every question that they answer, measured (`recall/evidence.py`); 0: not known.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Entry:
     dtype: str
     tied: bool
     sources: tuple[Mapping[str, Any], ...]
+    evidence: float = 0.0
 
 
 @cache

@@ -12,6 +12,7 @@ import torch
 
 from shuyuan.base.errors import Fixable
 from shuyuan.base.files import fingerprint, read_json
+from shuyuan.load.catalogue import entries
 from shuyuan.load.model import best_device, compute_dtype, open_tokenizer
 from shuyuan.load.pulling import pull, read_manifest
 from shuyuan.load.quiet import quiet
@@ -24,10 +25,11 @@ _Kind = Literal["query", "passage"]
 class Embedder:
     """An encoder with the pooling and the words before a text that its folder states.
 
-    `cut` counts the texts so far of which only the first `context` tokens were read.
+    `cut` counts the texts so far of which only the first `context` tokens were read. `evidence`: see `Entry`.
     """
 
     def __init__(self, name: str, net: Any, tokenizer: Any, folder: Path) -> None:
+        self.evidence = entries()[name].evidence if name in entries() else 0.0
         self.name, self._net, self._tokenizer = name, net, tokenizer
         self.width = int(net.config.hidden_size)
         self.context = min(int(net.config.max_position_embeddings), int(tokenizer.model_max_length))

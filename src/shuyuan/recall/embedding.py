@@ -32,6 +32,10 @@ class Embeds(Protocol):
     def width(self) -> int:
         """How many numbers a vector has."""
 
+    @property
+    def evidence(self) -> float:
+        """What passages hold, at the least, of a question that they answer (`evidence.py`); 0: not known."""
+
     def embed(self, texts: Sequence[str], kind: Literal["query", "passage"]) -> Vectors:
         """Unit vectors, [texts, width]."""
 

@@ -8,20 +8,15 @@ interaction; Khattab & Zaharia, 2020). What finds nothing like it is what the pa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-
-from shuyuan.base.records import Passage
-from shuyuan.recall.citing import sentences
 
 Read = tuple[Sequence[int], NDArray[np.float16]]  # a text's tokens, and their states [layers, tokens, width]
 
 WINDOW, STEP = 48, 16  # tokens of a passage that are looked at together: what is asked stands in one place, mostly
 _WORST = 0.4  # share of the question that finds least …
-_SAMPLE, _LEAST, _MOST = 32, 16, 120  # own sentences that are tried, as many at least; characters of each
-_BELOW = 0.25  # share of them that find less than is asked of a question
 _OF_WORST, _OF_SAME = 0.5, 0.3  # … and its weight; that of tokens that are the very same. All are of equal use nearby
 
 
@@ -37,25 +32,6 @@ def evidence(question: Read, passages: Sequence[Read]) -> float:
     weights_Q = np.log([(len(passages) + 1) / (holding[token] + 0.5) for token in tokens]) + 1e-3
     held = sorted((_held(question, weights_Q / weights_Q.sum(), passage) for passage in passages), reverse=True)
     return held[0] + (held[0] - float(np.mean(held[1:] or held)))
-
-
-def least_evidence(
-    elsewhere: Callable[[Sequence[str], Sequence[str]], Sequence[float]], passages: Sequence[Passage]
-) -> float:
-    """The evidence below which a library does not hold what is asked; 0 where it is too small to tell.
-
-    Some of its own sentences stand in for questions whose answer is missing: `elsewhere` gives the evidence for each
-    text where the passage of that id is left out. A real question that finds less than most of these is a near miss.
-    """
-    step = max(1, len(passages) // _SAMPLE)
-    firsts = {}
-    for passage in passages[::step][:_SAMPLE]:
-        start, end = next(sentences(passage.text), (0, 0))
-        firsts[passage.id] = passage.text[start:end][:_MOST]
-    asked = {name: text for name, text in firsts.items() if text}
-    if len(asked) < _LEAST:
-        return 0.0
-    return round(float(np.quantile(elsewhere(list(asked.values()), list(asked)), _BELOW)), 4)
 
 
 def _held(question: Read, weights_Q: NDArray[np.float64], passage: Read) -> float:

@@ -56,7 +56,7 @@ class Ground(Settings):
         Field(
             ge=0,
             le=4,
-            description="what passages must hold of a question, token by token; 0: anything; left out: learned",
+            description="evidence below which passages hold no answer; left out: the embedder's own",
         ),
     ] = None
     support: Annotated[

@@ -138,8 +138,8 @@ class GroundedAssistant:
         return self.library.nearness(searched, hits) >= threshold
 
     def _hold(self, searched: Sequence[str], hits: Sequence[Sequence[Hit]]) -> list[bool]:
-        """Whether something is pinned, or what was found holds enough: by the given measure or the library's own."""
-        least = self.library.state.evidence if self.ground.evidence is None else self.ground.evidence
+        """Whether something is pinned, or what was found holds enough: by the given measure or the embedder's own."""
+        least = self.library.least_evidence if self.ground.evidence is None else self.ground.evidence
         if not least:
             return [True] * len(searched)
         held = self.library.evidence(searched, hits)

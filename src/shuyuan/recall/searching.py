@@ -20,12 +20,12 @@ from shuyuan.base.shelf import choices, choose
 from shuyuan.read.language import language
 from shuyuan.recall.centring import Centres
 from shuyuan.recall.embedding import Embeds, embed_passages
-from shuyuan.recall.evidence import evidence, least_evidence
+from shuyuan.recall.evidence import evidence
 from shuyuan.recall.fuse import Fuse, Fused
 from shuyuan.recall.threshold import LOOKED_AT, calibrate, nearness
 from shuyuan.store.contract import Index, Scored, Store, Vectors, content_hash, in_order, normal
 
-VERSION = 3
+VERSION = 2
 STORE = "lance"  # where a library is kept that nobody said anything about
 _FILE = "library.json"
 
@@ -59,9 +59,8 @@ class State:
 
     `documents`: id → fingerprint of its passages. `unfinished`: documents that a killed build may have left half done.
     `languages`: how many passages there are in each. `centres`: what is taken off vectors (`Centres.plain`).
-    `thresholds`: language → the nearness below which a question is off this library's topics. `evidence`: what the
-    passages found must hold of a question (0: nothing is asked of them). `fuse`: the settings that `shuyuan tune
-    search` chose for this library, if it did.
+    `thresholds`: language → the nearness below which a question is off this library's topics. `fuse`: the settings
+    that `shuyuan tune search` chose for this library, if it did.
     """
 
     embedder: str = ""
@@ -73,7 +72,6 @@ class State:
     languages: Mapping[str, int] = field(default_factory=dict)
     centres: Mapping[str, Sequence[float]] = field(default_factory=dict)
     thresholds: Mapping[str, float] = field(default_factory=dict)
-    evidence: float = 0.0
     fuse: Mapping[str, float] = field(default_factory=dict)
     version: int = VERSION
 
@@ -281,8 +279,8 @@ class Library:
         with locked(self.folder / "lock", "tuning the search"):
             self.fuse = fuse
             kept = {} if fuse == Fuse() else fuse.model_dump()
-            learned = self._learned(passages)
-            self.state = replace(state_of(self.folder), fuse=kept, **learned)
+            thresholds = calibrate(self._near, passages)
+            self.state = replace(state_of(self.folder), fuse=kept, thresholds=thresholds)
             write_json(self.folder / _FILE, asdict(self.state))
 
     def count(self) -> int:
@@ -312,7 +310,7 @@ class Library:
         self._index.optimise()
         languages = Counter(name for passage in passages for name in _languages(passage))
         self.state = replace(self.state, languages=dict(sorted(languages.items())))
-        self._note(wanted, **self._learned(passages))
+        self._note(wanted, thresholds=calibrate(self._near, passages))
         say(f"library: {len(passages):,} passages of {len(wanted):,} documents, {len(changed):,} new or changed")
 
     def _note(
@@ -320,7 +318,6 @@ class Library:
         documents: Mapping[str, str],
         unfinished: Sequence[str] = (),
         thresholds: Mapping[str, float] | None = None,
-        evidence: float = 0.0,
     ) -> None:
         self.state = replace(
             self.state,
@@ -328,7 +325,6 @@ class Library:
             passages=self.count(),
             unfinished=unfinished,
             thresholds=thresholds or {},
-            evidence=evidence,
         )
         write_json(self.folder / _FILE, asdict(self.state))
 
@@ -342,6 +338,11 @@ class Library:
         texts = [normal(question) for question in questions]
         return self._centres.taken_off(self._embedder.embed(texts, "query"), texts, "query")
 
+    @property
+    def least_evidence(self) -> float:
+        """The evidence below which passages hold no answer, for this embedder; 0: that is not known for it."""
+        return self._embedder.evidence
+
     def evidence(self, texts: Sequence[str], hits: Sequence[Sequence[Hit]]) -> list[float]:
         """How much the passages found for each text hold of it, token by token: see `evidence.py`."""
         best = [of[:LOOKED_AT] for of in hits]
@@ -352,21 +353,6 @@ class Library:
             evidence(question, [read[hit.passage.id] for hit in of])
             for question, of in zip(questions, best, strict=True)
         ]
-
-    def _learned(self, passages: Sequence[Passage]) -> dict[str, Any]:
-        """What this library takes for near, and for evidence."""
-        whole = self.seen_by(WHOLE)
-
-        def elsewhere(texts: Sequence[str], own: Sequence[str]) -> list[float]:
-            found = whole.search_all(texts, LOOKED_AT + 1)
-            return whole.evidence(
-                texts, [[hit for hit in of if hit.passage.id != it] for of, it in zip(found, own, strict=True)]
-            )
-
-        return {
-            "thresholds": calibrate(whole._near, passages),
-            "evidence": least_evidence(elsewhere, passages),
-        }
 
     def _near(self, texts: Sequence[str]) -> list[float]:
         found = self.search_all(texts, LOOKED_AT)

@@ -31,6 +31,10 @@ class Retrieve(Settings):
         float | None,
         Field(ge=-1, le=2, description="nearness below which nothing was found; left out: learned for each library"),
     ] = None
+    evidence: Annotated[
+        float | None,
+        Field(ge=0, le=4, description="evidence below which passages hold no answer; left out: the embedder's own"),
+    ] = None
     support: Annotated[
         float, Field(ge=0, le=1, description="share of the answer's key terms that the cited sentences must hold")
     ] = 0.5
