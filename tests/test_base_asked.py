@@ -79,6 +79,19 @@ def test_a_refusal_takes_no_answer_away_and_a_page_keeps_its_own(material: Mater
     assert not material.asked.get(name).public
 
 
+def test_a_page_shows_the_wording_that_was_published(material: Material) -> None:
+    name = material.asked.put(wording(QUESTION), answer(), "retrieve", 1.0)
+    material.asked.publish(name)
+    for at in (2.0, 3.0):
+        material.asked.put(wording("我是张三，何时上任？", name), None, "retrieve", at)
+    one = material.asked.get(name)
+    assert (one.text, one.wordings[0], one.times) == (QUESTION, "我是张三，何时上任？", 3)
+    assert material.asked.find("张三", public=True) == ([], 0), "nobody published that"
+    assert material.asked.find("张三")[1] == material.asked.find("什么时候", public=True)[1] == 1
+    material.asked.publish(name, public=False)
+    assert material.asked.get(name).text == "我是张三，何时上任？"
+
+
 def test_only_what_has_an_answer_becomes_a_page(material: Material) -> None:
     name = material.asked.put(wording(QUESTION), None, "retrieve", 1.0)
     with pytest.raises(Fixable, match="no answer"):

@@ -132,6 +132,10 @@ def test_what_others_asked_comes_with_an_answer_where_it_may_be_seen(served: Ser
     assert send(served, "POST", "/api/workspaces/school/ask", "reader", again)[1]["related"] == [], "it is the same one"
     (one,) = listed(served)
     assert (one["id"], one["times"]) == (answered, 2)
+    send(served, "PUT", f"{ASKED}/{answered}", "writer", {"public": True})
+    for by, wordings in (("reader", [QUESTION]), ("writer", [QUESTION, again["question"]])):
+        assert send(served, "GET", f"{ASKED}/{answered}", by)[1]["wordings"] == wordings
+    send(served, "PUT", f"{ASKED}/{answered}", "writer", {"public": False})
     asked = {"question": "When does the 山长 take office?", "assistant": "retrieve"}
     assert send(served, "POST", "/api/workspaces/school/ask", "reader", asked)[1]["related"] == []
     near = send(served, "POST", "/api/workspaces/school/ask", "writer", asked)[1]["related"]

@@ -25,7 +25,8 @@ KEEPING: tuple[str, ...] = get_args(Keeping)
 MOST = 5_000  # wordings; beyond it, those that were asked longest ago go, pages last
 TABLES = (
     "create table if not exists asked (id text primary key, answer text, assistant text not null default '', "
-    "answered real not null default 0, withdrawn real not null default 0, public integer not null default 0)",
+    "answered real not null default 0, withdrawn real not null default 0, public integer not null default 0, "
+    "title text not null default '')",
     "create table if not exists asked_wordings (key text primary key, "
     "asked text not null references asked on delete cascade, text text not null, times integer not null, "
     "first real not null, last real not null, embedder text not null, vector blob not null)",
@@ -34,7 +35,7 @@ TABLES = (
     "source text not null, primary key (source, asked)) without rowid",
     "create table if not exists asked_keeping (keeping text not null)",
     "create trigger if not exists answers_go_with_documents after delete on documents begin "
-    "update asked set answer = null, public = 0, withdrawn = cast(strftime('%s', 'now') as real) "
+    "update asked set answer = null, public = 0, title = '', withdrawn = cast(strftime('%s', 'now') as real) "
     "where id in (select asked from asked_sources where source = old.source); "
     "delete from asked_sources where asked in (select asked from asked_sources where source = old.source); end",
 )
@@ -45,7 +46,7 @@ _STATES = {
 }
 _SHOWN = "id not in (select asked from asked_sources where source in (select value from json_each(?)))"
 _ROW = (
-    "select id, answer, assistant, answered, withdrawn, public, sum(times), min(first), max(last) "
+    "select id, answer, assistant, answered, withdrawn, public, title, sum(times), min(first), max(last) "
     "from asked join asked_wordings on asked = id"
 )
 
@@ -55,7 +56,8 @@ class Asked:
     """A question: its wordings, most asked first; when (seconds since 1970) and how often it was asked.
 
     `answer` None: the library held none, or it was `withdrawn` because a document that it cites was changed or removed.
-    `public`: everybody who may see the workspace may see it; else only who may write in it.
+    `public`: it is a page, and everybody who may see the workspace may see it, under its `title`, the wording that was
+    published; else only who may write there. Other wordings were published by nobody.
     """
 
     id: str
@@ -68,11 +70,12 @@ class Asked:
     answered: float
     withdrawn: float
     public: bool
+    title: str = ""
 
     @property
     def text(self) -> str:
-        """The wording that was asked most often."""
-        return self.wordings[0]
+        """The wording that was published, or that was asked most often."""
+        return self.title or self.wordings[0]
 
     @property
     def state(self) -> State:
@@ -137,6 +140,8 @@ class AskedQuestions:
             if answer and not db.execute("select 1 from asked where id = ? and public", (name,)).fetchone():
                 stands = all(self._holds(cited) for cited in answer.citations)
                 self._answer(db, name, answer if stands else None, assistant, at)
+                if stands and self.keeping() == "public":
+                    db.execute("update asked set public = 1, title = ? where id = ?", (said, name))
             self._forget_old(db)
         return name
 
@@ -150,8 +155,8 @@ class AskedQuestions:
             return
         kept = {field: asdict(answer)[field] for field in ("text", "citations", "unsupported")}
         db.execute(
-            "update asked set answer = ?, assistant = ?, answered = ?, withdrawn = 0, public = ? where id = ?",
-            (json.dumps(kept, ensure_ascii=False), assistant, at, self.keeping() == "public", name),
+            "update asked set answer = ?, assistant = ?, answered = ?, withdrawn = 0 where id = ?",
+            (json.dumps(kept, ensure_ascii=False), assistant, at, name),
         )
         db.execute("delete from asked_sources where asked = ?", (name,))
         sources = {cited.source for cited in answer.citations}
@@ -169,9 +174,12 @@ class AskedQuestions:
     def publish(self, name: str, public: bool = True) -> None:
         """Make a page of an answered question for everybody, or take it back; `Fixable` where that cannot be."""
         with self._change() as db:
-            if self.get(name).answer is None and public:
+            one = self.get(name)
+            if one.answer is None and public:
                 raise Fixable("it has no answer to show", "ask it again first")
-            db.execute("update asked set public = ? where id = ?", (public, name))
+            db.execute(
+                "update asked set public = ?, title = ? where id = ?", (public, one.text if public else "", name)
+            )
 
     def remove(self, name: str) -> None:
         """Forget a question with its wordings, vectors and answer; `Fixable` when there is none of this id."""
@@ -199,13 +207,12 @@ class AskedQuestions:
     ) -> tuple[list[Asked], int]:
         """Questions of which a wording or the answer holds all `words`, in any width and case; and how many there are.
 
-        `public`: pages only. None whose answer cites a document that is `hidden`.
+        `public`: pages only, by their titles. None whose answer cites a document that is `hidden`.
         """
         pieces = plain(words).split()
-        held = (
-            "(instr(plain(json_extract(answer, '$.text')), ?) or exists (select 1 from asked_wordings as other "
-            "where other.asked = id and instr(plain(other.text), ?)))"
-        )
+        said = "exists (select 1 from asked_wordings as other where other.asked = id and instr(plain(other.text), ?))"
+        said = "instr(plain(title), ?)" if public else said
+        held = f"(instr(plain(json_extract(answer, '$.text')), ?) or {said})"
         rules = [*([_STATES[state]] if state else []), *(["public"] if public else []), _SHOWN, *[held] * len(pieces)]
         where = f"where {' and '.join(rules)}"
         given = [json.dumps(list(hidden)), *(piece for piece in pieces for _ in range(2))]
@@ -230,11 +237,12 @@ class AskedQuestions:
         return Wording(*row) if row else None
 
     def _read(self, row: Sequence[object]) -> Asked:
-        name, answer, assistant, answered, withdrawn, public, times, first, last = row
+        name, answer, assistant, answered, withdrawn, public, title, times, first, last = row
         query = "select text from asked_wordings where asked = ? order by times desc, first, key"
         wordings = tuple(text for (text,) in self._db.execute(query, (name,)))
         read = Answer.of(json.loads(str(answer))) if answer else None
-        return Asked(name, wordings, times, first, last, read, assistant, answered, withdrawn, bool(public))  # type: ignore[arg-type]
+        when = (times, first, last)
+        return Asked(name, wordings, *when, read, assistant, answered, withdrawn, bool(public), title)  # type: ignore[arg-type]
 
 
 def plain(text: str) -> str:

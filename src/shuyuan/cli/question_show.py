@@ -30,13 +30,13 @@ shuyuan question show "How long may I be away?"
         asked = workspace.material.asked
         there = asked.wording(self.question)
         one = asked.get(there.asked if there else self.question)
-        near = related(asked, one.text)
+        near = related(asked, one.wordings[0])
         desk.show(_page(workspace, one, near), {"question": one, "state": one.state, "related": near})
         return 0
 
 
 def _page(workspace: Workspace, one: Asked, near: list[Asked]) -> str:
-    lines = [f"{one.text}  [{one.id}]", *(f"  also: {wording}" for wording in one.wordings[1:])]
+    lines = [f"{one.text}  [{one.id}]", *(f"  also: {wording}" for wording in one.wordings if wording != one.text)]
     lines.append(f"  asked {one.times:,} times, first {day(one.first)}, last {day(one.last)}")
     if one.answer:
         places = sources(workspace, one.answer)

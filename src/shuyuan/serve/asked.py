@@ -72,7 +72,7 @@ class Reference(BaseModel):
 class AskedPage(AskedBrief):
     """A question with its whole answer, what it rests on, and its neighbours by meaning."""
 
-    wordings: list[str] = Field(description="most asked first")
+    wordings: list[str] = Field(description="most asked first; to who may not write, the published one alone")
     text: str = Field(description="the answer; a model wrote it")
     model: str = Field(description="the name of the workspace's base model")
     unsupported: list[tuple[int, int]] = Field(description="characters of `text` that the sources do not speak for")
@@ -140,8 +140,9 @@ def asked_question(visitor: Reader, workspace: str, question: str) -> AskedPage:
         found = here.material.asked.get(question)
         if not found.public and _pages_only(visitor):
             raise Refused(404, f"there is no question '{question[:200]}'", code="not_found")
-        near = related(here.material.asked, found.text, public=_pages_only(visitor))
-        return _page(here, found, [_brief(one) for one in near])
+        near = related(here.material.asked, found.wordings[0], public=_pages_only(visitor))
+        wordings = [found.text] if _pages_only(visitor) else list(found.wordings)
+        return _page(here, found, wordings, [_brief(one) for one in near])
 
 
 @router.put("/{question}", status_code=204)
@@ -184,11 +185,11 @@ def _pages_only(visitor: Visitor) -> bool:
     return not visitor.may("write", visitor.workspace)
 
 
-def _page(here: Workspace, one: Question, near: Sequence[AskedBrief]) -> AskedPage:
+def _page(here: Workspace, one: Question, wordings: list[str], near: Sequence[AskedBrief]) -> AskedPage:
     said = one.answer
     return AskedPage(
         **_brief(one).model_dump(),
-        wordings=list(one.wordings),
+        wordings=wordings,
         text=said.text if said else "",
         model=here.choices.model.rpartition("#")[2].rpartition("/")[2],  # no path or address of this machine
         unsupported=list(said.unsupported) if said else [],

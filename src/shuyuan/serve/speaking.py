@@ -25,7 +25,7 @@ class Talk:
     """What is to be answered: in which workspace, by whom and how. `kept`: it may be kept as a question asked there."""
 
     workspace: str
-    open: Callable[[], Assistant]
+    opened: Callable[[], Assistant]
     conversation: Conversation
     decoding: Decoding
     kept: bool = True
@@ -72,7 +72,7 @@ class Speaker:
 
         def work() -> None:
             try:
-                assistant = talk.open()
+                assistant = talk.opened()
                 for piece in _speak(assistant, talk, gone, self._bounds.answer_seconds):
                     if isinstance(piece, Answer) and talk.kept:
                         self._heard(talk, assistant, piece)
