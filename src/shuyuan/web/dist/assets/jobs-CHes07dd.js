@@ -1,7 +1,0 @@
-<<<<<<<< HEAD:src/shuyuan/web/dist/assets/jobs-DlxiDNoT.js
-import{f as e,i as t,m as n,p as r}from"./index-CMqRdU7h.js";var i=e=>e.status===`done`||e.status===`failed`||e.status===`cancelled`,a=(e,r)=>n(`${t.value}/jobs/${e}`,r),o=()=>r(`${t.value}/jobs`),s=(e,r)=>n(`${t.value}/jobs/${e}/${r}`),c=e=>String(e.result?.assistant??e.result?.exam??e.title),l=e=>[e.error?.message,e.error?.hint].filter(Boolean).join(`
-`);async function u(n,r,a){let o=n;return await e(`${t.value}/jobs/${n.id}/events`,({event:e,data:t})=>{let n=JSON.parse(t);return e===`job`?(o=n,r.job?.(o),i(o)||o.status===`paused`):(e===`log`?r.log?.(String(n.text)):e===`point`?r.point?.(n):e===`rewind`&&r.rewind?.(Number(n.step)),!1)},a),o}export{s as a,a as i,i as n,u as o,c as r,l as s,o as t};
-========
-import{d as e,f as t,i as n,p as r}from"./index-D_RgQS1Q.js";var i=e=>e.status===`done`||e.status===`failed`||e.status===`cancelled`,a=(e,t)=>r(`${n.value}/jobs/${e}`,t),o=()=>t(`${n.value}/jobs`),s=(e,t)=>r(`${n.value}/jobs/${e}/${t}`),c=e=>String(e.result?.assistant??e.result?.exam??e.title),l=e=>[e.error?.message,e.error?.hint].filter(Boolean).join(`
-`);async function u(t,r,a){let o=t;return await e(`${n.value}/jobs/${t.id}/events`,({event:e,data:t})=>{let n=JSON.parse(t);return e===`job`?(o=n,r.job?.(o),i(o)||o.status===`paused`):(e===`log`?r.log?.(String(n.text)):e===`point`?r.point?.(n):e===`rewind`&&r.rewind?.(Number(n.step)),!1)},a),o}export{s as a,a as i,i as n,u as o,c as r,l as s,o as t};
->>>>>>>> questions:src/shuyuan/web/dist/assets/jobs-CHes07dd.js
