@@ -97,7 +97,7 @@ def asked(served: Served, user: str) -> dict[str, str]:
     place = f"?source={quote(SECRET)}"
     pages = [
         "", "/documents", "/documents?find=" + quote("薪酬"), f"/document{place}", f"/document{place}&start=3&end=9",
-        f"/page{place}", "/asked",
+        f"/page{place}",
         "/questions", "/examples", "/exams", "/exams/before", "/exams/before/answers?assistant=retrieve",
         "/exams/before/report.html", "/exams/before/report.md", "/jobs", "/marks",
         f"/passages?id={secret_passage(served)}",

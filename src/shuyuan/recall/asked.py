@@ -37,7 +37,7 @@ def keep(
     """Keep what was just asked, and the answer if it cites the documents; returns the question's id, or nothing.
 
     Asked in other words before, in the same language, it is counted there. An answer from beyond the library is none.
-    What was answered from a document of a group is not kept: not everyone may know that it was asked.
+    What found a document of a group is not kept: not everyone may know that it was asked.
     Raises Fixable when it cannot be written.
     """
     question = conversation[-1].content.strip()
@@ -45,7 +45,8 @@ def keep(
         return ""
     if len(question) > LONGEST or queries(conversation) != [question] or material.asked.keeping() == "off":
         return ""
-    if {cited.source for cited in answer.citations}.intersection(material.hidden()):
+    retrieved = material.passages(answer.retrieved) if answer.retrieved else ()
+    if {found.source for found in (*retrieved, *answer.citations)}.intersection(material.hidden()):
         return ""
     sound = answer if answer.citations and not (answer.refused or answer.beyond) else None
     vector = assistant.library.place([question])[0].tobytes()
