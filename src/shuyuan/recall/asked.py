@@ -45,8 +45,9 @@ def keep(
         return ""
     if len(question) > LONGEST or queries(conversation) != [question] or material.asked.keeping() == "off":
         return ""
-    retrieved = material.passages(answer.retrieved) if answer.retrieved else ()
-    if {found.source for found in (*retrieved, *answer.citations)}.intersection(material.hidden()):
+    found = {cited.source for cited in answer.citations}
+    found |= {passage.source for passage in (material.passages(answer.retrieved) if answer.retrieved else ())}
+    if found.intersection(material.hidden()):
         return ""
     sound = answer if answer.citations and not (answer.refused or answer.beyond) else None
     vector = assistant.library.place([question])[0].tobytes()
