@@ -116,7 +116,9 @@ def asked_questions(
     """The questions that were asked here."""
     with visitor.house.opened(visitor.workspace) as here:
         asked = here.material.asked
-        found, total = asked.find(find, order, state, public=_pages_only(visitor), skip=skip, most=limit)
+        found, total = asked.find(
+            find, order, state, public=_pages_only(visitor), hidden=visitor.hidden(here), skip=skip, most=limit
+        )
         return AskedList(
             data=[_brief(one) for one in found],
             total=total,
@@ -138,9 +140,10 @@ def asked_question(visitor: Reader, workspace: str, question: str) -> AskedPage:
     """One question: the answer, its references with excerpts, related questions."""
     with visitor.house.opened(visitor.workspace) as here:
         found = here.material.asked.get(question)
-        if not found.public and _pages_only(visitor):
+        cited = {place.source for place in found.answer.citations} if found.answer else set()
+        if (not found.public and _pages_only(visitor)) or cited.intersection(visitor.hidden(here)):
             raise Refused(404, f"there is no question '{question[:200]}'", code="not_found")
-        near = related(here.material.asked, found.wordings[0], public=_pages_only(visitor))
+        near = related(here.material.asked, found.wordings[0], public=_pages_only(visitor), hidden=visitor.hidden(here))
         wordings = [found.text] if _pages_only(visitor) else list(found.wordings)
         return _page(here, found, wordings, [_brief(one) for one in near])
 
@@ -161,7 +164,7 @@ def remove_question(visitor: Writer, workspace: str, question: str) -> None:
 
 def neighbours(visitor: Visitor, here: Workspace, text: str) -> list[Neighbour]:
     """Of the questions near to one that was just asked, those that a visitor may see."""
-    near = related(here.material.asked, text, public=_pages_only(visitor))
+    near = related(here.material.asked, text, public=_pages_only(visitor), hidden=visitor.hidden(here))
     return [Neighbour(id=one.id, question=one.text, last=one.last) for one in near]
 
 
