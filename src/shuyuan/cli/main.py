@@ -155,13 +155,17 @@ def command_parser(name: str, rest: Sequence[str] = ()) -> tuple[Parser, Any, An
 
     Raises `Usage` for an unknown command and `Fixable` for an unknown way, each with the near miss.
     """
-    if name not in shelf.choices("cli"):
-        raise Usage(f"there is no command '{name}'", near_miss(name, shelf.choices("cli")))
+    known = shelf.choices("cli")
+    if name not in known:
+        longer = [spoken(one) for one in known if one.startswith(f"{name}-")]
+        if longer:
+            raise Usage(f"'{name}' is the first word of several commands", f"one of: {', '.join(longer)}")
+        raise Usage(f"there is no command '{name}'", near_miss(name, map(spoken, known)))
     kind = shelf.choose("cli", name)
     at = _first_word(rest)
     way_name = rest[at] if kind.room and at < len(rest) else ""
     way = shelf.choose(kind.room, way_name) if way_name else None
-    about = f"{shelf.choices(kind.room)[way_name]}." if way_name else f"{shelf.choices('cli')[name]}."
+    about = f"{shelf.choices(kind.room)[way_name]}." if way_name else f"{known[name]}."
     examples = "" if way_name else f"\n\nexamples:\n{_indented(kind.examples)}"
     words = " ".join(("shuyuan", spoken(name), *([way_name] if way_name else [])))
     parser = Parser(

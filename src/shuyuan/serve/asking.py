@@ -83,6 +83,9 @@ class AnswerBody(BaseModel):
     retrieved: list[str] = Field(description="ids of the passages that were found, best first")
     refused: bool = Field(description="the library holds no answer, and the assistant says so")
     beyond: bool = Field(description="the text is not from the library")
+    unsupported: list[tuple[int, int]] = Field(
+        description="characters of `text` that the library does not speak for, sentence by sentence"
+    )
     cut: bool = Field(description="it ended at its greatest length")
     prompt_tokens: int
     answer_tokens: int
@@ -254,6 +257,7 @@ def answer_body(visitor: Visitor, name: str, question: str, answer: Answer) -> A
         retrieved=list(answer.retrieved),
         refused=answer.refused,
         beyond=answer.beyond,
+        unsupported=list(answer.unsupported),
         cut=answer.cut,
         prompt_tokens=answer.prompt_tokens,
         answer_tokens=answer.answer_tokens,

@@ -2,50 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from shuyuan.base.errors import Fixable
 from shuyuan.base.records import Assistant, Lessons, Run
-from shuyuan.base.settings import Settings
 from shuyuan.recall.fuse import Fuse
 from shuyuan.recall.ground import Ground
 from shuyuan.recall.grounded import GroundedAssistant
 from shuyuan.recall.searching import Library
 
 
-class Retrieve(Settings):
+class Retrieve(Ground):
     """Build a library from the passages and put it in front of any assistant, taught or not."""
 
     learns_examples: ClassVar[bool] = False
-    mode: Annotated[
-        Literal["query", "chat"],
-        Field(
-            description="query: answer only from the library; chat: go beyond it when it holds no answer, and say so"
-        ),
-    ] = "query"
-    passages: Annotated[int, Field(ge=1, le=50, description="passages shown to the model")] = 4
-    prompt_tokens: Annotated[int, Field(ge=100, le=100_000, description="most tokens of passages in the prompt")] = 1400
-    threshold: Annotated[
-        float | None,
-        Field(ge=-1, le=2, description="nearness below which nothing was found; left out: learned for each library"),
-    ] = None
-    evidence: Annotated[
-        float | None,
-        Field(ge=0, le=4, description="evidence below which passages hold no answer; left out: the embedder's own"),
-    ] = None
-    support: Annotated[
-        float, Field(ge=0, le=1, description="share of the answer's key terms that the cited sentences must hold")
-    ] = 0.5
-    diversity: Annotated[
-        float,
-        Field(ge=0, le=1, description="how much a passage unlike those before it counts beside a higher place; 0: not"),
-    ] = 0.3
-    queries: Annotated[
-        Literal["one", "several", "steps"],
-        Field(description="look up the question; also other wordings of it; or the steps to its answer, one by one"),
-    ] = "one"
     context: Annotated[
         bool, Field(description="the assistant writes what each passage is about, and it is searched too; takes long")
     ] = False
@@ -84,20 +56,17 @@ class Retrieve(Settings):
             fuse=self._fuse(),
             material=run.material,
         )
-        return GroundedAssistant(run.name, assistant, library, self._ground())
+        return GroundedAssistant(run.name, assistant, library, self)
 
     def open(self, assistant: Assistant, run: Run) -> Assistant:
         """Put the library that was built in `run.folder/library` in front of `assistant`."""
         from shuyuan.load.embedder import open_embedder
 
         library = Library.open(run.folder / "library", open_embedder(run.embedder), self._fuse(), run.material)
-        return GroundedAssistant(run.name, assistant, library, self._ground())
+        return GroundedAssistant(run.name, assistant, library, self)
 
     def _fuse(self) -> Fuse | None:
         """The settings given by hand, over the defaults; None: the library's own."""
         given = {"depth": self.depth, "word_weight": self.word_weight}
         given = {name: value for name, value in given.items() if value is not None}
         return Fuse.of(given) if given else None
-
-    def _ground(self) -> Ground:
-        return Ground(**{name: getattr(self, name) for name in Ground.model_fields})

@@ -10,7 +10,7 @@ export interface Answer {
   refused: boolean
   beyond: boolean
   cut: boolean
-  unsupported?: [number, number][]
+  unsupported?: [number, number][] // an answer that the browser kept from before may lack it
   prompt_tokens: number
   answer_tokens: number
   seconds: number
