@@ -106,10 +106,12 @@ def serving(
     bounds: Bounds | None = None,
     hosts: tuple[str, ...] = (),
     page: Path | None = None,
+    *,
     jobs_run: bool = True,
+    webhooks: tuple[str, ...] = (),
 ) -> Iterator[Served]:
     """A server over a folder, as `shuyuan serve` starts it; without `jobs_run`, jobs are accepted and wait."""
-    house = House(root, bounds, hosts=hosts)
+    house = House(root, bounds, hosts=hosts, webhooks=webhooks)
     if not jobs_run:
         house.queue.start = lambda: None  # type: ignore[method-assign]
     listening = socket.socket()

@@ -24,6 +24,7 @@ shuyuan serve --host 0.0.0.0 --allow-host academy.lan      for others: first mak
     port: Annotated[int, Field(ge=0, le=65535, description="0: any that is free")] = 8080
     allow_host: Annotated[tuple[str, ...], Field(description="further names that this server goes by")] = ()
     alias: Annotated[tuple[str, ...], Field(description="which assistant answers to which name: NAME=ASSISTANT")] = ()
+    webhook: Annotated[tuple[str, ...], Field(description="addresses that are told when a fine-tuning job ends")] = ()
     answers: Annotated[int, Field(ge=1, le=1024, description="answers written at the same time")] = 64
     waiting: Annotated[int, Field(ge=0, le=10_000, description="answers that wait; more are told to come back")] = 64
     tokens: Annotated[int, Field(ge=1, le=1 << 17, description="most tokens of one answer")] = 4096
@@ -48,7 +49,7 @@ shuyuan serve --host 0.0.0.0 --allow-host academy.lan      for others: first mak
             open_assistants=self.open_assistants,
         )
         aliases = dict(_alias(given) for given in self.alias)
-        serve(desk.folder, bounds, aliases, self.allow_host, host=self.host, port=self.port)
+        serve(desk.folder, bounds, aliases, self.allow_host, webhooks=self.webhook, host=self.host, port=self.port)
         return 0
 
 

@@ -25,13 +25,15 @@ THREADS = 64  # for endpoints that wait for the disk
 
 
 def build_app(house: House, page: Path = PAGE) -> FastAPI:
-    """The application over a house. Its queue is tended while it runs."""
+    """The application over a house. Its queue is tended and its webhooks are sent while it runs."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
         house.queue.start()
+        house.webhooks.start()
         yield
+        house.webhooks.stop()
         await asyncio.to_thread(house.queue.stop)
         house.pictures.close()
 

@@ -26,6 +26,7 @@ from shuyuan.serve.queue import Queue
 from shuyuan.serve.refusals import Refused
 from shuyuan.serve.speaking import Speaker, Talk
 from shuyuan.serve.state import STATE, State
+from shuyuan.serve.webhooks import Webhooks
 from shuyuan.teach.teaching import BARE, learned, open_assistant, stale
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class House:
         bounds: Bounds | None = None,
         aliases: Mapping[str, str] | None = None,
         hosts: tuple[str, ...] = (),
+        webhooks: tuple[str, ...] = (),
     ) -> None:
         self.root, self.bounds, self.hosts = root.resolve(), bounds or Bounds(), hosts
         self.aliases = {**(aliases or {}), **{name: to for name, to in ALIASES.items() if name not in (aliases or {})}}
@@ -52,6 +54,7 @@ class House:
         self.access = Access(self.state)
         self.meter = Meter(self.bounds.requests_a_minute)
         self.queue = Queue(self.state, self.folder, self.bounds)
+        self.webhooks = Webhooks(self.state, webhooks)
         self.speaker = Speaker(self.bounds, self._keep_asked)
         self.pictures = Pictures()
         self._open: OrderedDict[tuple[str, str, str], Assistant] = OrderedDict()

@@ -23,11 +23,18 @@ KEEP_ALIVE_SECONDS = 15
 
 
 def serve(
-    folder: Path, bounds: Bounds, aliases: Mapping[str, str], hosts: tuple[str, ...], *, host: str, port: int
+    folder: Path,
+    bounds: Bounds,
+    aliases: Mapping[str, str],
+    hosts: tuple[str, ...],
+    *,
+    webhooks: tuple[str, ...] = (),
+    host: str,
+    port: int,
 ) -> None:
     """Serve a folder until the process is told to stop. `Fixable`: another server, a taken port, no key for others."""
     with locked(folder / STATE / "server.lock", "shuyuan serve"):
-        house = House(folder, bounds, aliases, hosts)
+        house = House(folder, bounds, aliases, hosts, webhooks)
         if not _is_local(host) and not house.access.needed():
             raise Fixable(
                 f"everyone who reaches {host} could do everything here",
@@ -38,6 +45,8 @@ def serve(
         shown = f"[{host}]" if ":" in host else host
         say(f"serving {len(house.workspaces())} workspaces of {house.root}")
         say(f"{'page' if PAGE.is_dir() else 'API'}: http://{shown}:{at}/ · OpenAI clients: http://{shown}:{at}/v1")
+        if webhooks:
+            say(f"told when a fine-tuning job ends: {', '.join(webhooks)}; signed with {house.webhooks.secret_file}")
         uvicorn.Server(configured(build_app(house))).run(sockets=[listening])
 
 

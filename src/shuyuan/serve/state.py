@@ -1,4 +1,4 @@
-"""What the server must not lose, in SQLite: users, keys, members, files, jobs with their events, and the audit log."""
+"""What the server must not lose, in SQLite: users, keys, members, files, jobs, events, webhooks, the audit log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from shuyuan.base.errors import Fixable, disk_errors
 
 STATE = ".serve"  # the folder beside or in the workspaces
-VERSION = 2  # 2: who is in which group
+VERSION = 3  # 2: who is in which group; 3: webhooks
 _SCHEMA = """
 create table users (name text primary key, admin integer not null, created integer not null);
 create table keys (id text primary key, user text not null references users on delete cascade,
@@ -34,7 +34,10 @@ create index events_by_job on events (job, number);
 create table in_groups (workspace text not null, of_group text not null,
     user text not null references users on delete cascade, primary key (workspace, of_group, user));
 create table audit (number integer primary key autoincrement, at real not null, user text not null, key text not null,
-    workspace text not null, method text not null, route text not null, status integer not null)
+    workspace text not null, method text not null, route text not null, status integer not null);
+create table webhooks (url text primary key, since real not null);
+create table deliveries (job text not null references jobs on delete cascade, finished real not null,
+    url text not null, attempts integer not null, due real not null, primary key (job, finished, url))
 """
 
 
