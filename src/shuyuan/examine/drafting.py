@@ -21,12 +21,13 @@ from shuyuan.measure.accuracy import Accuracy
 from shuyuan.prepare.asking import judged, written
 from shuyuan.prepare.chunk import Chunk
 from shuyuan.prepare.gates import Finds, gated
-from shuyuan.prepare.leak import leaks, near_duplicates, units
+from shuyuan.prepare.leak import near_duplicates, units
 from shuyuan.prepare.making import Item
 from shuyuan.prepare.questions import Row, as_lines, exam_questions, examples
 from shuyuan.prepare.quiz import Quiz, rows
 from shuyuan.prepare.split import Split
 from shuyuan.read.reading import read_file, walk
+from shuyuan.recall.leaks import find_leaks
 from shuyuan.store.memory import MemoryIndex
 from shuyuan.teach.teaching import open_assistant
 
@@ -92,7 +93,7 @@ def draft(
         raise Fixable(
             "no question could be made from these documents", "add documents with facts in them, or questions"
         )
-    written_rows, apart = _divided(rows(items, ""), share, quiz.seed)
+    written_rows, apart = _divided(workspace, rows(items, ""), share, quiz.seed)
     kept += [apart] if share < 1 else []
     text = "".join(as_lines(written_rows))
     write_whole(out, text)
@@ -170,18 +171,19 @@ def replace_count(quiz: Quiz, count: int) -> Quiz:
     return quiz.model_copy(update={"count": count, "choices": 0.0, "unanswerable": 0.0})
 
 
-def _divided(made: Sequence[Row], share: float, seed: int) -> tuple[list[Row], Kept]:
-    """Rows with their use, by clusters of wording and fact; rows to learn that would give the exam away go."""
+def _divided(workspace: Workspace, made: Sequence[Row], share: float, seed: int) -> tuple[list[Row], Kept]:
+    """Rows with their use, by clusters of wording and fact; rows to learn that a teaching would refuse go."""
     placed = [replace(row, place=f"made:{number}") for number, row in enumerate(made, start=1)]
     if share >= 1:
         return [replace(row, use="exam") for row in placed], Kept(len(placed), len(placed))
     learned, asked = Split(share=share, seed=seed).split(placed)
-    learned = [row for row in learned if not row.choices]
-    given_away = {hit.example.place for hit in leaks(examples(learned), exam_questions(asked))}
-    kept = [replace(row, use="learn") for row in learned if row.place not in given_away]
-    dropped = {"too like an exam question": len(given_away)} if given_away else {}
+    kept = learned = [row for row in learned if not row.choices]
+    questions = exam_questions(asked)
+    while alike := {hit.example.place for hit in find_leaks(workspace, examples(kept), questions).hits if hit.sure}:
+        kept = [row for row in kept if row.place not in alike]
+    dropped = {"too like an exam question": len(learned) - len(kept)} if len(kept) < len(learned) else {}
     return (
-        [*(replace(row, use="exam") for row in asked), *kept],
+        [*(replace(row, use="exam") for row in asked), *(replace(row, use="learn") for row in kept)],
         Kept(len(learned), len(kept), dropped, "rows to learn from"),
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from shuyuan.base.files import fingerprint, read_json, write_json
 from shuyuan.base.progress import say
-from shuyuan.base.records import Example
+from shuyuan.base.records import Example, Question
 from shuyuan.base.workspace import Workspace
 from shuyuan.load.catalogue import entries
 from shuyuan.load.pulling import present
@@ -37,9 +37,15 @@ def refuse_leaks(workspace: Workspace, examples: Sequence[Example]) -> None:
     refuse(found.hits, found.questions)
 
 
-def find_leaks(workspace: Workspace, examples: Sequence[Example], once: bool = False) -> Checked:
-    """Compare lessons with the exam. `once`: lessons that held no leak by meaning before are not compared so again."""
-    questions = workspace.material.questions()
+def find_leaks(
+    workspace: Workspace, examples: Sequence[Example], questions: Sequence[Question] | None = None, once: bool = False
+) -> Checked:
+    """Compare lessons with exam questions: those given, or the workspace's.
+
+    Where words alone give some away, these are all that is found. `once`: what held no leak by meaning before is not
+    compared so again.
+    """
+    questions = workspace.material.questions() if questions is None else questions
     hits, counts = leaks(examples, questions), (len(questions), len(examples))
     if hits or not questions or not len(examples):
         return Checked(tuple(hits), *counts, 0, "leaks by words come first" if hits else "")
