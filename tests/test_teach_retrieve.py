@@ -11,7 +11,6 @@ from tiny import tiny_embedder
 from shuyuan.base.errors import Fixable
 from shuyuan.base.records import GREEDY, Answer, Conversation, Decoding, Lessons, Passage, Run, ask
 from shuyuan.recall.fuse import Fuse
-from shuyuan.recall.ground import Ground
 from shuyuan.recall.grounded import GroundedAssistant
 from shuyuan.teach.retrieve import Retrieve
 
@@ -63,8 +62,12 @@ def test_taught_and_opened_answer_alike(run: Run, store: str) -> None:
 def test_what_is_not_in_the_library_is_refused(run: Run) -> None:
     way = Retrieve(store="memory", threshold=-1.0)
     lessons = Lessons(passages=tuple(p for p in PASSAGES if p.source != "c.md"))
-    (answer,) = way.teach(Nine(), lessons, run).answer([ask("How long does clay dry?")])
+    taught = way.teach(Nine(), lessons, run)
+    (answer,) = taught.answer([ask("How long does clay dry?")])
     assert answer.refused
+    assert isinstance(taught, GroundedAssistant)
+    (answer,) = taught.in_mode("chat").answer([ask("How long does clay dry?")])
+    assert answer.beyond
 
 
 def test_forgotten_documents_are_no_longer_found(run: Run) -> None:
@@ -85,12 +88,8 @@ def test_nothing_to_open_is_said(run: Run) -> None:
         Retrieve().open(Nine(), run)
 
 
-def test_shared_settings_are_the_same_everywhere() -> None:
-    route = Retrieve.model_fields
-    for stage in (Fuse, Ground):
-        for name, info in stage.model_fields.items():
-            if name in route:
-                assert route[name].metadata == info.metadata, name
-                # Left out, how two rankings are joined is the library's own affair.
-                assert route[name].default == (None if stage is Fuse else info.default), name
-    assert set(Ground.model_fields) <= set(route)
+def test_settings_of_the_search_are_those_of_its_room() -> None:
+    for name in Fuse.model_fields.keys() & Retrieve.model_fields.keys():
+        assert Retrieve.model_fields[name].metadata == Fuse.model_fields[name].metadata, name
+        # Left out, how two rankings are joined is the library's own affair.
+        assert Retrieve.model_fields[name].default is None, name

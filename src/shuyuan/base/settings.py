@@ -39,6 +39,10 @@ class Settings(BaseModel):
             what = f"'{name}' of {cls.__name__.lower()} cannot be {first['input']!r}: {first['msg'].lower()}"
             raise Fixable(what, field_help(cls.model_fields[name]) if name in cls.model_fields else "", place) from None
 
+    def but(self, **changes: Any) -> Self:
+        """The same settings with some changed, checked as in `of`."""
+        return self.of({**self.model_dump(), **changes})
+
 
 def bounds(info: FieldInfo) -> str:
     """The bounds of a number: `≥ 1, ≤ 256`."""

@@ -168,7 +168,7 @@ def _without_answer(paths: Sequence[Path], passages: Sequence[Passage], quiz: Qu
 
 def replace_count(quiz: Quiz, count: int) -> Quiz:
     """The same quiz with another number of questions and neither choices nor swapped names."""
-    return quiz.model_copy(update={"count": count, "choices": 0.0, "unanswerable": 0.0})
+    return quiz.but(count=count, choices=0.0, unanswerable=0.0)
 
 
 def _divided(workspace: Workspace, made: Sequence[Row], share: float, seed: int) -> tuple[list[Row], Kept]:

@@ -50,8 +50,7 @@ class GroundedAssistant:
 
     def in_mode(self, mode: str) -> GroundedAssistant:
         """The same assistant in another mode, `query` or `chat`."""
-        ground = Ground.of({**self.ground.model_dump(), "mode": mode})
-        return GroundedAssistant(self._name, self._inner, self.library, ground)
+        return GroundedAssistant(self._name, self._inner, self.library, self.ground.but(mode=mode))
 
     def seen_by(self, view: View) -> GroundedAssistant:
         """The same assistant for somebody else: what they may not see is not looked up, shown or cited."""
@@ -117,7 +116,7 @@ class GroundedAssistant:
 
     def _find_out(self, text: str) -> Answer:
         """A step answered from the library, as any question is, but from the first passages alone."""
-        ground = Ground.of({**self.ground.model_dump(), "mode": "query", "queries": "one", "passages": AT_ONCE})
+        ground = self.ground.but(mode="query", queries="one", passages=AT_ONCE)
         (answer,) = GroundedAssistant(self._name, self._inner, self.library, ground).answer([ask(text)])
         return answer
 

@@ -132,7 +132,7 @@ def _guards(run: Run) -> Guards:
     """The run's guards but for the limit of forgetting: who begins from nothing has nothing to forget."""
     if run.guards.forget_limit not in (0.0, Guards().forget_limit):
         raise Fixable("pretrain begins from nothing, so there is nothing to forget", "leave out --forget-limit")
-    return run.guards.model_copy(update={"forget_limit": 0.0})
+    return run.guards.but(forget_limit=0.0)
 
 
 def fresh_net(shape: Shape, context: int, seed: int) -> LlamaForCausalLM:
