@@ -79,6 +79,13 @@ def test_a_first_start_ends_with_a_cited_answer(browser: sync_api.Browser, tmp_p
         page.reload()
         page.locator(".reply .markdown").wait_for()
         assert "16" in page.locator(".reply .markdown").inner_text(), "a refresh loses the conversation"
+        page.goto(f"{served.url}/#/library")
+        page.evaluate("window.confirm = () => true")
+        page.get_by_role("button", name="Remove").click()
+        page.get_by_text("Documents (0)").wait_for()
+        page.goto(f"{served.url}/#/ask")
+        page.get_by_label("Your question").wait_for()
+        assert page.locator(".reply").count() == 0, "what was said of a document stays when it is removed"
 
 
 def test_a_teaching_is_watched_through_a_refresh(browser: sync_api.Browser, tmp_path: Path) -> None:
