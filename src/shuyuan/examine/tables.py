@@ -188,8 +188,8 @@ def signed_points(value: float) -> str:
 
 
 def small(value: float) -> str:
-    """Two significant digits below ten, whole above."""
-    return "0" if value == 0 else f"{value:.2g}" if value < 9.95 else f"{value:,.0f}"
+    """Two significant digits below ten, whole above; nothing, where it is less than a hundredth."""
+    return "0" if value < 0.005 else f"{value:.2g}" if value < 9.95 else f"{value:,.0f}"
 
 
 def span(score: Score) -> str:
