@@ -61,8 +61,10 @@ def ask(served: Served, given: argparse.Namespace, report: Path) -> dict[str, An
     secret = served.house.access.add_key("bench", admin=True)[1]
     description = served.send("GET", "/openapi.json")[1]
     operations = sum(len(methods) for methods in description["paths"].values())
-    settings = report.with_name("schemathesis.toml")  # a body may also be refused for its size
-    settings.write_text("[checks.negative_data_rejection]\nexpected-statuses = [400, 404, 413, 415, 422]\n", "utf-8")
+    settings = report.with_name("schemathesis.toml")  # also: too large a body, and no key that is one
+    settings.write_text(
+        "[checks.negative_data_rejection]\nexpected-statuses = [400, 401, 404, 413, 415, 422]\n", "utf-8"
+    )
     command = [str(given.peers.resolve() / "schemathesis" / "bin" / "st"), "--config-file", str(settings)]
     command += ["run", f"{served.url}/openapi.json"]
     command += ["--header", f"Authorization: Bearer {secret}", "--checks", CHECKS, "--seed", str(given.seed)]

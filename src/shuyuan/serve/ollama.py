@@ -22,6 +22,7 @@ from shuyuan.serve.refusals import OllamaError, described
 from shuyuan.serve.speaking import Talk, while_there
 
 router = APIRouter(prefix="/api", tags=["ollama"], responses=described(OllamaError))
+_LINES: dict[int | str, dict[str, Any]] = {200: {"content": {"application/x-ndjson": {"schema": {}}}}}  # streamed
 Asker = Annotated[Visitor, Depends(Door("ask"))]
 Reader = Annotated[Visitor, Depends(Door("read"))]
 Text = Annotated[str, Field(max_length=2_000_000)]
@@ -81,14 +82,14 @@ class OllamaModels(BaseModel):
     models: list[dict[str, Any]]
 
 
-@router.post("/chat", response_model=dict[str, Any])
+@router.post("/chat", response_model=dict[str, Any], responses=_LINES)
 async def ollama_chat(request: Request, visitor: Asker, wanted: OllamaChat) -> Any:
     """Answer a conversation, as lines of JSON or whole."""
     turns = [Message(one.role, one.content) for one in wanted.messages]
     return await _answered(request, visitor, wanted, turns, "message")
 
 
-@router.post("/generate", response_model=dict[str, Any])
+@router.post("/generate", response_model=dict[str, Any], responses=_LINES)
 async def ollama_generate(request: Request, visitor: Asker, wanted: OllamaPrompt) -> Any:
     """Answer a prompt, as lines of JSON or whole."""
     turns = [*([Message("system", wanted.system)] if wanted.system else []), Message("user", wanted.prompt)]
