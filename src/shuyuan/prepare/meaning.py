@@ -102,8 +102,8 @@ def alike(
             score, suspect = near + COVER_ACROSS * covered, SUSPECT_ACROSS
             crowd = min(counted[tongues[0][row]], counted[tongues[1][column]])
             sure = score >= ACROSS and crowd >= ENOUGH
-        key = question.id, example.id
-        if (sure or score >= suspect) and (key not in best or best[key].score < score):
+        key, known = (question.id, example.id), best.get((question.id, example.id))
+        if (sure or score >= suspect) and (known is None or (known.sure, known.score) < (sure, score)):
             best[key] = Hit(question, example, f"it asks the same in {why} ({score:.3f})", sure, score)
     return list(best.values())
 
