@@ -154,6 +154,18 @@ def elsewhere(folder: Path, language: str) -> list[str]:
     return titles + sorted(line for line in everyday if line.endswith(("?", "？")) and len(line) > 4)
 
 
+def guides(folder: Path) -> list[tuple[str, str]]:
+    """English and Chinese title of each page of LibreOffice's guides that is translated, no title twice."""
+    pairs, seen = [], set[str]()
+    for page in sorted((folder / "deb").rglob("en-US/text/*/guide/*.html")):
+        other = Path(str(page).replace("help-en-us", "help-zh-cn").replace("en-US", "zh-CN"))
+        for one, two in zip(_title(page), _title(other) if other.exists() else (), strict=False):
+            if (spoken_in(one), spoken_in(two)) == ("en", "zh") and not {one, two} & seen:
+                pairs.append((one, two))
+                seen |= {one, two}
+    return pairs
+
+
 def _title(page: Path) -> Iterator[str]:
     head = page.read_text(encoding="utf-8", errors="replace")
     title = unescape(head.partition("<title>")[2].partition("</title>")[0]).strip()

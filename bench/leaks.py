@@ -4,14 +4,24 @@
 lessons: word for word, in other width or traditional characters, inside a longer message, paraphrased with nearly the
 same words (written by the authors), and translated into the other language. The handbook's own lessons are honest:
 other wordings of the facts that the exam asks, in both languages. They are looked at twice, as they are (facts named)
-and with the names of their facts taken away, as data from elsewhere would be.
+and with the names of their facts taken away, as data from elsewhere would be: then most of what is refused does ask
+what the exam asks. Of other facts than the question's are those refused as translations in the last table, which looks
+at translations where the check was not worked on: among a third of the lessons (12 draws, 13 translations each), and
+among the titles of LibreOffice's guides (MPL-2.0; one title of each of 160 pages is the exam, both of each other page
+are lessons, many of them alike: “Saving Documents in Other Formats”, “Opening documents saved in other formats”).
 
-python bench/leaks.py
+Weights were chosen on 186 rough translations among the handbook's lessons themselves (each fact's first wordings in
+both languages, with 774 lessons), thresholds so that no honest lesson of the handbook is refused, named or not, for
+another fact than its own.
+
+python bench/leaks.py FOLDER
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import random
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +30,7 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+from corpora import fetched, guides
 from documents import machine
 
 from shuyuan import __version__
@@ -29,16 +40,25 @@ from shuyuan.examine.statistics import intervals
 from shuyuan.load.embedder import open_embedder
 from shuyuan.prepare import meaning
 from shuyuan.prepare.leak import Hit, leaks
+from shuyuan.prepare.likeness import Read
 from shuyuan.prepare.questions import exam_questions, examples, read_questions
 from shuyuan.prepare.split import Split
+from shuyuan.recall.centring import reader
 from shuyuan.recall.embedding import embed_passages
 
 HERE = Path(__file__).parent
 EMBEDDER = "multilingual-e5-small"
 
 
+THIRDS, PLANTED = 12, 13  # draws of a third of the lessons, and translations planted in each
+PAGES = 160  # guides whose titles are the exam, half of them in each language
+
+
 def main() -> None:
     """Plant, look, count, write bench/results/leaks.{json,md}."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where the packages of `corpora.py` are kept between runs")
+    given = parser.parse_args()
     rows, _ = read_questions(HERE.parent / "examples" / "handbook" / "questions.jsonl")
     learned, asked = Split().split(rows)
     lessons, questions = examples(learned), exam_questions(asked)
@@ -49,6 +69,11 @@ def main() -> None:
         honest = {"facts named": bench.alarms(lessons)}
         honest["facts not named"] = bench.alarms([replace(lesson, fact="") for lesson in lessons])
         curve = {name: bench.curve(hits[name], at) for name, at in CURVES.items()}
+        elsewhere = {"the handbook": translated([bench], [planted])}
+        draw = random.Random(0)
+        thirds = [bench.among(draw.sample(lessons, len(lessons) // 3)) for _ in range(THIRDS)]
+        elsewhere["a third of its lessons"] = translated(thirds, [draw.sample(planted, PLANTED) for _ in thirds])
+        elsewhere["titles of guides"] = translated(*titles(guides(fetched(given.folder)), draw, Path(folder)))
     spoken = [bench.asked[row["question"]].language for row in planted]
     for name, language in (("translation en→zh", "en"), ("translation zh→en", "zh")):
         own = zip(hits["translation"], spoken, strict=True)
@@ -57,18 +82,23 @@ def main() -> None:
     record = {
         "date": date.today().isoformat(),
         "machine": machine(),
-        "command": "python bench/leaks.py",
+        "command": "python bench/leaks.py FOLDER",
         "shuyuan": __version__,
         "embedder": EMBEDDER,
         "seed": 0,
         "thresholds": {
-            name: getattr(meaning, name) for name in ("SAME", "SAME_FACT", "ACROSS", "SUSPECT", "SUSPECT_ACROSS")
+            name: getattr(meaning, name)
+            for name in (
+                *("SAME", "ACROSS", "SUSPECT", "SUSPECT_ACROSS", "COVER", "COVER_ACROSS"),
+                *("LOOKED_AT", "LOOKED_AT_ACROSS", "SAME_FACT", "ENOUGH"),
+            )
         },
         "lessons": len(lessons),
         "questions": len(questions),
         "caught": found,
         "false_alarms": honest,
         "curve": curve,
+        "translations": elsewhere,
     }
     write_json(HERE / "results" / "leaks.json", record)
     write_whole(HERE / "results" / "leaks.md", page(record))
@@ -84,6 +114,7 @@ def _wide(row: dict[str, str]) -> str:
     return "".join(chr(ord(char) + 0xFEE0) if "!" <= char <= "~" else char for char in row["question"])
 
 
+TONGUES = ("en", "zh")
 WAYS: dict[str, Callable[[dict[str, str]], str]] = {
     "copy": lambda row: row["question"],
     "copy, other case": lambda row: row["question"].upper(),
@@ -96,25 +127,45 @@ WAYS: dict[str, Callable[[dict[str, str]], str]] = {
 
 
 CURVES = {
-    "paraphrase": (0.95, 0.96, 0.965, 0.97, 0.973, 0.976, 0.98, 0.985),
-    "translation": (0.15, 0.2, 0.25, 0.3, 0.36, 0.42, 0.48),
+    "paraphrase": (0.98, 0.99, 1.0, 1.005, 1.01, 1.015, 1.02, 1.03, 1.04),
+    "translation": (1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 1.95, 2.0, 2.1),
 }
 
 
-class Bench:
-    """The handbook's lessons and exam with their vectors."""
+class Opened:
+    """The embedder; what it read once is not read again."""
 
-    def __init__(self, lessons: Sequence[Example], questions: Sequence[Question], cache: Path) -> None:
+    def __init__(self) -> None:
+        self.embedder = open_embedder(EMBEDDER)
+        self._read, self._known = reader(self.embedder), dict[str, Read]()
+
+    def read(self, texts: Sequence[str]) -> list[Read]:
+        """See `likeness.Reads`."""
+        new = [text for text in texts if text not in self._known]
+        self._known.update(zip(new, self._read(new), strict=True))
+        return [self._known[text] for text in texts]
+
+
+class Bench:
+    """Lessons and an exam with their vectors."""
+
+    def __init__(
+        self, lessons: Sequence[Example], questions: Sequence[Question], cache: Path, opened: Opened | None = None
+    ) -> None:
         self.lessons, self.questions, self.cache = lessons, questions, cache
         self.asked = {question.text: question for question in questions}
-        self._embedder = open_embedder(EMBEDDER)
+        self._opened = opened or Opened()
         self._said = meaning.said(lessons, 10**9)[0]
         self._learned = self.vectors([one.text for one in self._said])
         self._asked = self.vectors([question.text for question in questions])
 
     def vectors(self, texts: Sequence[str]) -> meaning.Vectors:
         """One row a text."""
-        return embed_passages(self._embedder, texts, self.cache)
+        return embed_passages(self._opened.embedder, texts, self.cache)
+
+    def among(self, lessons: Sequence[Example]) -> Bench:
+        """The same exam and other lessons."""
+        return Bench(lessons, self.questions, self.cache, self._opened)
 
     def hits(self, row: dict[str, str], way: Callable[[dict[str, str]], str]) -> list[Hit]:
         """What the whole check says of one planted lesson among all others, about the question it was planted for."""
@@ -124,28 +175,36 @@ class Bench:
             said = meaning.said([lesson], 10**9)[0]
             learned = np.concatenate([self._learned, self.vectors([one.text for one in said])])
             with floors():
-                found = meaning.alike([*self._said, *said], learned, self.questions, self._asked)
+                found = meaning.alike([*self._said, *said], learned, self.questions, self._asked, self._opened.read)
         return [hit for hit in found if hit.example is lesson and hit.question.text == row["question"]]
 
     def alarms(self, lessons: Sequence[Example]) -> dict[str, object]:
-        """How many honest lessons are refused, and shown, by words and by meaning."""
-        by_words = {hit.example.id for hit in leaks(lessons, self.questions)}
+        """How many honest lessons are refused, and shown, by words and by meaning; and for another fact's question."""
+        by_words = leaks(lessons, self.questions)
         said = meaning.said(lessons, 10**9)[0]
-        hits = meaning.alike(said, self.vectors([one.text for one in said]), self.questions, self._asked)
-        refused = {hit.example.id for hit in hits if hit.sure} | by_words
-        shown = {hit.example.id for hit in hits} | by_words
+        learned = self.vectors([one.text for one in said])
+        hits = meaning.alike(said, learned, self.questions, self._asked, self._opened.read)
+        refused = {hit.example.id for hit in [*hits, *by_words] if hit.sure}
+        shown = {hit.example.id for hit in [*hits, *by_words]}
+        fact = {lesson.id: lesson.fact for lesson in self.lessons}
+        other = {hit.example.id for hit in [*hits, *by_words] if hit.sure and fact[hit.example.id] != hit.question.fact}
         return {
             "n": len(lessons),
-            "by_words": len(by_words),
+            "by_words": len({hit.example.id for hit in by_words}),
             "refused": share([lesson.id in refused for lesson in lessons]),
             "refused_or_shown": share([lesson.id in shown for lesson in lessons]),
+            "other_fact": share([lesson.id in other for lesson in lessons]),
         }
+
+    def honest(self) -> list[Hit]:
+        """What the check says of the lessons as they are."""
+        return meaning.alike(self._said, self._learned, self.questions, self._asked, self._opened.read)
 
     def curve(self, planted: Sequence[Sequence[Hit]], at: Sequence[float]) -> list[dict[str, float]]:
         """Detection against false alarms over thresholds, where lessons and questions name different facts."""
-        across = min(at) < 0.9
+        across = min(at) > 1.2
         with floors():
-            every = meaning.alike(self._said, self._learned, self.questions, self._asked)
+            every = self.honest()
         honest: dict[str, float] = {}
         for hit in every:
             if hit.example.fact != hit.question.fact and ("language" in hit.why) == across:
@@ -159,6 +218,32 @@ class Bench:
             }
             for one in at
         ]
+
+
+def titles(
+    pages: Sequence[tuple[str, str]], draw: random.Random, cache: Path
+) -> tuple[list[Bench], list[list[dict[str, str]]]]:
+    """The titles of some guides in one language, an exam among those of the others; what to plant is in the other."""
+    pages = draw.sample(pages, len(pages))
+    rows = [(pair, at % 2) for at, pair in enumerate(pages[:PAGES])]
+    questions = [Question(pair[at], pair[at], ("?",), TONGUES[at], pair[0]) for pair, at in rows]
+    lessons = [
+        Example(text, (Message("user", text), Message("assistant", "…")), pair[0])
+        for pair in pages[PAGES:]
+        for text in pair
+    ]
+    planted = [{"question": pair[at], "translation": pair[1 - at]} for pair, at in rows]
+    return [Bench(lessons, questions, cache)], [planted]
+
+
+def translated(benches: Sequence[Bench], planted: Sequence[Sequence[dict[str, str]]]) -> dict[str, object]:
+    """Planted translations that are caught, and honest lessons of other facts that are taken for one."""
+    hits = [bench.hits(row, WAYS["translation"]) for bench, of in zip(benches, planted, strict=True) for row in of]
+    refused: list[bool] = []
+    for bench in benches:
+        sure = {hit.example.id for hit in bench.honest() if hit.sure and "language" in hit.why}
+        refused += [lesson.id in sure for lesson in bench.lessons]
+    return {"lessons": len(refused), "false": share(refused), "planted": counted(hits)}
 
 
 @contextmanager
@@ -207,14 +292,21 @@ def page(record: dict[str, object]) -> str:
     lines += [
         f"| {name} | {of['n']} | {cell(of['refused'])} | {cell(of['refused_or_shown'])} |" for name, of in found.items()
     ]  # type: ignore[attr-defined]
-    lines += ["", "| honest lessons | n | refused | refused or shown |", "|---|---:|---:|---:|"]
+    lines += ["", "| honest lessons | n | refused | refused or shown | refused for a question on another fact |"]
+    lines += ["|---|---:|---:|---:|---:|"]
     lines += [
-        f"| {name} | {of['n']} | {cell(of['refused'])} | {cell(of['refused_or_shown'])} |"
+        f"| {name} | {of['n']} | {cell(of['refused'])} | {cell(of['refused_or_shown'])} | {cell(of['other_fact'])} |"
         for name, of in honest.items()
     ]  # type: ignore[attr-defined]
     for name, points in curve.items():  # type: ignore[attr-defined]
         lines += ["", f"| {name}: threshold | caught | false alarms |", "|---:|---:|---:|"]
         lines += [f"| {p['threshold']} | {p['caught']:.1%} | {p['false_alarms']:.2%} |" for p in points]
+    lines += ["", "| translations among | lessons | refused of them | n | refused | refused or shown |"]
+    lines += ["|---|---:|---:|---:|---:|---:|"]
+    for name, of in record["translations"].items():  # type: ignore[attr-defined]
+        found = " | ".join(cell(of["planted"][one]) for one in ("refused", "refused_or_shown"))
+        false = f"{of['false']['value']:.2%} ({of['false']['low']:.2%}–{of['false']['high']:.2%})"
+        lines.append(f"| {name} | {of['lessons']} | {false} | {of['planted']['n']} | {found} |")
     lines += [
         "",
         f"In brackets: 95 % intervals. {record['date']}, {record['machine']}, Shuyuan {record['shuyuan']}, {EMBEDDER}.",

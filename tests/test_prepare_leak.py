@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from shuyuan.base.records import Example, Message, Question
 from shuyuan.base.workspace import Workspace
 from shuyuan.load.pulling import present
 from shuyuan.prepare.leak import Hit, check_leaks, near_duplicates, normal, refuse, units
+from shuyuan.prepare.likeness import Read, likeness, other_names
 from shuyuan.prepare.meaning import Said, alike, said
 from shuyuan.prepare.questions import exam_questions, examples, read_questions
 from shuyuan.prepare.split import Split
@@ -176,26 +178,33 @@ def lesson(text: str, fact: str = "") -> Said:
     return Said(one, text)
 
 
-def hits(said: Said, nearness: float, asked: Question) -> list[Hit]:
-    """What is found when the lesson's vector has this cosine with the question's."""
+def hits(said: Said, nearness: float, asked: Question, cover: float = 0.6) -> list[Hit]:
+    """What is found when the lesson's vector has this cosine with the question's, and each of its tokens `cover`."""
+
+    def read(texts: Sequence[str]) -> list[Read]:
+        places = {said.text: unit(1, 0), asked.text: unit(cover, float(np.sqrt(1 - cover**2)))}
+        return [([at], places[text][None]) for at, text in enumerate(texts)]
+
     other = float(np.sqrt(1 - nearness**2))
-    return alike([said], unit(nearness, other)[None], [asked], unit(1, 0)[None])
+    return alike([said], unit(nearness, other)[None], [asked], unit(1, 0)[None], read)
 
 
 def test_nearness_decides_and_a_named_fact_allows_more() -> None:
     asked = replace(question("Which rank is used?"), fact="rank")
-    (found,) = hits(lesson("What rank is taken?"), 0.99, asked)
+    (found,) = hits(lesson("What rank is taken?"), 0.97, asked)
     assert found.sure
     assert "other words" in found.why
     assert "exam.jsonl:37" in str(found)
     assert "learn.jsonl:12" in str(found)
-    (doubtful,) = hits(lesson("What rank is taken?"), 0.97, asked)
+    (doubtful,) = hits(lesson("What rank is taken?"), 0.97, asked, cover=0.4)  # as near, but not token by token
     assert not doubtful.sure
     refuse([doubtful], 1)
     with pytest.raises(Fixable, match="1 of 1"):
         refuse([found], 1)
-    assert hits(lesson("What rank is taken?"), 0.95, asked) == []
+    assert hits(lesson("What rank is taken?"), 0.94, asked, cover=1.0) == []
     assert hits(lesson("What rank is taken?", "rank"), 0.99, asked) == []
+    (copy,) = hits(lesson("What rank is taken?", "rank"), 0.995, asked, cover=0.0)
+    assert copy.sure
     assert hits(lesson("What rank is taken?", "other"), 0.99, asked)
 
 
@@ -211,6 +220,46 @@ def test_nearness_decides_and_a_named_fact_allows_more() -> None:
 def test_another_number_name_or_not_is_another_question(asked: str, learned: str) -> None:
     assert hits(lesson(learned), 0.999, replace(question(asked), language=language(asked))) == []
     assert hits(lesson(asked), 0.999, replace(question(asked), language=language(asked)))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "differ"),
+    [
+        ("qwen2.5-0.5b 有多少层？", "How many layers has qwen2.5-1.5b?", True),
+        ("qwen2.5-0.5b 有多少层？", "How many layers has qwen2.5-0.5b?", False),
+        ("教 ｌｏｒａ 时过几遍样例？", "How often does full go through the examples?", True),
+        ("教 lora 时过几遍样例？", "How often does LoRA go through the examples?", False),
+        ("一行有多少个 token？", "How many tokens has a row?", False),
+        ("第 3 步做什么？", "What does step 5 do?", True),
+        ("第三步做什么？", "What does step 3 do? 🙂", False),
+        ("第 3 步做什么？", "What does step three do?", False),
+        ("第 3 步做什么？", "What does step 30 do?", True),
+    ],
+)
+def test_names_and_numbers_tell_two_languages_apart(one: str, other: str, differ: bool) -> None:
+    assert other_names(one, other) is differ
+    assert other_names(other, one) is differ
+
+
+def test_what_two_texts_share_does_not_count() -> None:
+    known = {"x": 0, "y": 1, "z": 2}  # a token: a name that both languages write alike, or a word with its meaning
+    places = {"x": (1, 0, 0), "y": (0, 1, 0), "Y": (0, 0.8, 0.6), "z": (0, 0, 1)}
+
+    def read(texts: Sequence[str]) -> list[Read]:
+        return [
+            (
+                [known.get(letter, ord(letter)) for letter in text],
+                np.array([places[letter] for letter in text], np.float32),
+            )
+            for text in texts
+        ]
+
+    same, different, contained, subset = likeness([("xy", "xY"), ("xy", "xz"), ("xy", "xy"), ("x", "xz")], read)
+    assert same == pytest.approx(0.8)  # y finds Y; x stands in both and says nothing
+    assert different == pytest.approx(0.0)
+    assert contained == 1.0
+    assert subset == pytest.approx(0.0)  # the z that only one of them asks about counts
+    assert likeness([], read) == []
 
 
 def test_what_is_compared() -> None:
@@ -236,6 +285,7 @@ def test_planted_leaks_in_the_handbook_are_caught_in_both_directions(tmp_path: P
         "paraphrase": "After how many steps each time is a training run's state stored as a checkpoint?",
         "to Chinese": "请说出返回 Workspace 的包级函数。",
         "to English": "When the records are damaged, what in the workspace has to be restored from the backup?",
+        "near many lessons": "一个奈特相当于多少比特？",  # by its margin alone it was only shown
     }
     for how, text in planted.items():
         stolen = Example(how, (Message("user", text), Message("assistant", "…")), place="stolen.jsonl:7")

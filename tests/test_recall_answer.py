@@ -12,6 +12,10 @@ import pytest
 from test_recall import DOCUMENTS, Extracts, HashedTerms, passages
 
 from shuyuan.base.records import GREEDY, Answer, Conversation, Decoding, Message, Passage, ask
+from shuyuan.load.answering import ModelAssistant
+from shuyuan.load.embedder import open_embedder
+from shuyuan.load.model import open_model
+from shuyuan.load.pulling import present
 from shuyuan.recall.citing import key_terms, support
 from shuyuan.recall.evidence import evidence
 from shuyuan.recall.ground import Ground
@@ -198,6 +202,35 @@ def test_without_evidence_the_model_is_not_asked(library: Library, monkeypatch: 
     assert answered.text == "The default rank is 16."
     monkeypatch.setattr(HashedTerms, "evidence", held[0] + 0.01)  # left out, the embedder's own counts
     assert GroundedAssistant("r", inner, library, Ground(threshold=-1.0)).answer([ask(question)])[0].refused
+
+
+@pytest.mark.skipif(not (present("qwen2.5-0.5b") and present("multilingual-e5-small")), reason="no models here")
+def test_what_is_taken_out_of_the_documents_is_refused_not_invented(tmp_path: Path) -> None:
+    """Three questions before and after the sentences that answer two of them are gone. How often: bench/removed.py."""
+    pages = {
+        "harbour.md": "The harbour of Ostrava Bay opens at 05:40. Ships pay by their length. {} It has two cranes.",
+        "灯塔.md": "海角灯塔建在一块礁石上。{}灯塔管理员住在岸边的小屋里，每周换班一次。",
+        "observatory.md": "The observatory stands on a hill. Visitors come on Fridays. {} It is closed in winter.",
+    }
+    told = [
+        "The harbour master is Ingrid Solheim.",
+        "海角灯塔高 47 米。",
+        "The telescope was built by Karl Weiss.",
+    ]
+    asked = ["Who is the harbour master?", "海角灯塔有多高？", "Who built the telescope? 🔭"]
+    right = ["Ingrid Solheim", "47", "Karl Weiss"]
+    embedder, inner = open_embedder("multilingual-e5-small"), ModelAssistant("bare", open_model("qwen2.5-0.5b"))
+    said: dict[str, list[Answer]] = {}
+    for state, sentences in ("whole", told), ("removed", [told[0], "", ""]):
+        texts = [page.format(sentence) for page, sentence in zip(pages.values(), sentences, strict=True)]
+        held = [Passage(name, name, name, 0, len(text), text) for name, text in zip(pages, texts, strict=True)]
+        library = Library.build(tmp_path / state, held, embedder, tmp_path / "cache", store="memory")
+        said[state] = GroundedAssistant("retrieve", inner, library).answer([ask(question) for question in asked])
+    for answer, gold in [*zip(said["whole"], right, strict=True), (said["removed"][0], right[0])]:
+        assert gold in answer.text
+        assert gold in answer.citations[0].quote
+    assert [answer.refused for answer in said["removed"]] == [False, True, True]
+    assert not said["removed"][1].citations
 
 
 # nearness

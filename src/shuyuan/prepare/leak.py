@@ -20,6 +20,11 @@ FEWEST_UNITS = 8  # shorter questions stand inside longer ones with another mean
 RUN_SHARE = 0.8
 LONG_RUN_SHARE = 0.5
 LONG_RUN = 13.0  # words, lm-eval's rule; a Han character counts as half a word
+_ENGLISH_COUNTS = "two three four five six seven eight nine ten"
+# Small numbers written out. From two on: "one" and "一" mostly count nothing.
+WRITTEN_NUMBERS = {word: str(value) for value, word in enumerate(_ENGLISH_COUNTS.split(), 2)} | {
+    sign: str(value) for value, sign in enumerate("二三四五六七八九十", 2)
+}
 _MOST_SHOWN = 20
 _REMEMBERED = 1024  # messages
 _BANDS = 32  # of 4 rows each: a pair at Jaccard .8 is missed once in ten million

@@ -4,7 +4,8 @@ What is a leak is decided so. Teaching a fact in some wordings and asking it in 
 people say which rows do so: they give them one `fact`. A lesson under another fact, or under none, that asks just what
 an exam question asks is a leak, in whatever words. Under the same fact only a copy with a few words moved is one, and
 nothing in the other language, where a translation cannot be told from an honest lesson. Two texts of one language that
-differ in a number, a name in Latin letters or a “not” ask different things, however near they are.
+differ in a number, a name in Latin letters or a “not” ask different things, however near they are; so do two texts of
+two languages that differ in a number or a name.
 
 What is as near as only leaks are is refused; what is nearer than most honest rows is shown as a suspicion. How often
 this errs is measured in bench/leaks.py; the thresholds are for multilingual-e5-small. Between languages nothing is
@@ -23,18 +24,20 @@ from numpy.typing import NDArray
 
 from shuyuan.base.records import Example, Question
 from shuyuan.prepare.leak import Hit, normal, sentences_asked, units
+from shuyuan.prepare.likeness import Reads, likeness, other_names
 from shuyuan.read.language import language
 
 Vectors = NDArray[np.float32]
 Words = NDArray[np.str_]
 Found = tuple[int, int, float, str]  # row of the lessons, column of the questions, score, why
 
-SAME = 0.976  # cosine of two texts of one language that ask the same, about different facts or unnamed ones
-SAME_FACT = 0.993  # the same under one fact
-ACROSS = 0.48  # margin between two languages
-SUSPECT, SUSPECT_ACROSS = 0.965, 0.25
+SAME_FACT = 0.993  # cosine of two texts of one language that are a copy with a few words moved
+LOOKED_AT, LOOKED_AT_ACROSS = 0.95, 0.15  # cosine, and margin between two languages, from which on texts are read again
+COVER, COVER_ACROSS = 0.1, 3.0  # weight of how well they cover each other beside these: the sum is the score
+SAME, ACROSS = 1.02, 2.0  # score of what asks the same
+SUSPECT, SUSPECT_ACROSS = 1.0, 1.5
 FEWEST = 20  # texts of a language, below which its centre is not known and nothing is compared across
-ENOUGH = 400  # texts of each language, below which a place looks less crowded than it is: then a margin is only shown
+ENOUGH = 250  # texts of each language, below which a place looks less crowded than it is: then a pair is only shown
 LONGEST = 300  # characters of a turn that is compared whole; of longer ones, the sentences that ask
 _NEAR = slice(1, 4)  # the neighbours, without the nearest, that say how crowded a place is
 _ROWS = 2048
@@ -70,32 +73,52 @@ def said(examples: Iterable[Example], most: int) -> tuple[list[Said], int]:
     return list(found.values()), left_out
 
 
-def alike(lessons: Sequence[Said], learned_LD: Vectors, questions: Sequence[Question], asked_QD: Vectors) -> list[Hit]:
+def alike(
+    lessons: Sequence[Said],
+    learned_LD: Vectors,
+    questions: Sequence[Question],
+    asked_QD: Vectors,
+    read: Reads,
+) -> list[Hit]:
     """The lessons that ask what a question asks. Vectors are of length one, L lessons, Q questions, D numbers each.
 
     In one language: by cosine. Between two: each language's vectors are first freed of their mean and main direction,
-    which say little but the language; the score is twice the cosine less how near each of the two has its next
-    neighbours (Artetxe & Schwenk 2019, as a difference), since crowded places are near to everything.
+    which say little but the language; the margin is twice the cosine less how near each of the two has its next
+    neighbours (Artetxe & Schwenk 2019, as a difference), since crowded places are near to everything. Pairs that this
+    suspects are read token by token (`likeness.py`); how well they cover each other adds to the score.
     """
-    best: dict[tuple[str, str], tuple[float, Hit]] = {}
+    best: dict[tuple[str, str], Hit] = {}
     tongues = np.array([language(one.text) for one in lessons]), np.array([q.language for q in questions])
     counted = Counter(np.concatenate(tongues).tolist())
-    for row, column, score, why in itertools.chain(
-        _in_one_language(learned_LD, asked_QD, tongues), _across(learned_LD, asked_QD, tongues)
-    ):
+    suspected = itertools.chain(_in_one_language(learned_LD, asked_QD, tongues), _across(learned_LD, asked_QD, tongues))
+    kept = [one for one in suspected if _may_ask_the_same(lessons[one[0]], questions[one[1]], *one[2:])]
+    cover = likeness([(lessons[row].text, questions[column].text) for row, column, *_ in kept], read)
+    for (row, column, near, why), covered in zip(kept, cover, strict=True):
         example, question = lessons[row].example, questions[column]
-        one_fact = bool(question.fact) and example.fact == question.fact
-        if one_fact and (why == _OTHER_TONGUE or score < SAME_FACT):
-            continue
-        if why == _OTHER_WORDS and marks(lessons[row].text) != marks(question.text):
-            continue
-        crowd = min(counted[tongues[0][row]], counted[tongues[1][column]])
-        sure = score >= SAME if why == _OTHER_WORDS else score >= ACROSS and crowd >= ENOUGH
-        hit = Hit(question, example, f"it asks the same in {why} ({score:.3f})", sure, score)
-        known = best.get((question.id, example.id))
-        if known is None or known[0] < score:
-            best[question.id, example.id] = (score, hit)
-    return [hit for _, hit in best.values()]
+        if why == _OTHER_WORDS:
+            score, suspect = near + COVER * covered, SUSPECT
+            sure = score >= SAME or _one_fact(example, question)
+        else:
+            score, suspect = near + COVER_ACROSS * covered, SUSPECT_ACROSS
+            crowd = min(counted[tongues[0][row]], counted[tongues[1][column]])
+            sure = score >= ACROSS and crowd >= ENOUGH
+        key, known = (question.id, example.id), best.get((question.id, example.id))
+        if (sure or score >= suspect) and (known is None or (known.sure, known.score) < (sure, score)):
+            best[key] = Hit(question, example, f"it asks the same in {why} ({score:.3f})", sure, score)
+    return list(best.values())
+
+
+def _one_fact(example: Example, question: Question) -> bool:
+    return bool(question.fact) and example.fact == question.fact
+
+
+def _may_ask_the_same(lesson: Said, question: Question, near: float, why: str) -> bool:
+    """Whether names, numbers and denials are the same, and the two are a copy where their fact is."""
+    if _one_fact(lesson.example, question) and (why == _OTHER_TONGUE or near < SAME_FACT):
+        return False
+    if why == _OTHER_TONGUE:
+        return not other_names(lesson.text, question.text)
+    return marks(lesson.text) == marks(question.text)
 
 
 def marks(text: str) -> tuple[frozenset[str], bool]:
@@ -110,7 +133,7 @@ def _in_one_language(learned_LD: Vectors, asked_QD: Vectors, tongues: tuple[Word
     for start in range(0, len(learned_LD), _ROWS):
         part = slice(start, start + _ROWS)
         cosine_LQ = np.where(tongues[0][part, None] == tongues[1][None], learned_LD[part] @ asked_QD.T, -1.0)
-        for row, column in np.argwhere(cosine_LQ >= SUSPECT):
+        for row, column in np.argwhere(cosine_LQ >= LOOKED_AT):
             yield int(start + row), int(column), float(cosine_LQ[row, column]), _OTHER_WORDS
 
 
@@ -126,7 +149,7 @@ def _across(learned_LD: Vectors, asked_QD: Vectors, tongues: tuple[Words, Words]
         if len(rows) and len(columns):
             cosine_LQ = learned @ asked.T
             margin_LQ = 2 * cosine_LQ - _crowding(cosine_LQ)[:, None] - _crowding(cosine_LQ.T)[None]
-            for row, column in np.argwhere(margin_LQ >= SUSPECT_ACROSS):
+            for row, column in np.argwhere(margin_LQ >= LOOKED_AT_ACROSS):
                 yield int(rows[row]), int(columns[column]), float(margin_LQ[row, column]), _OTHER_TONGUE
 
 

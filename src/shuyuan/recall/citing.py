@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from shuyuan.base.records import Citation, Passage
 from shuyuan.measure.text import contains, norm_v1, tokens
+from shuyuan.prepare.leak import WRITTEN_NUMBERS
 from shuyuan.read.language import language
 from shuyuan.store.contract import normal
 from shuyuan.store.words import terms
@@ -28,11 +29,6 @@ _CODE = re.compile(r"\b\w*(?:\d|[A-Z]{2}|[a-z][A-Z])\w*", re.ASCII)
 _NAME = re.compile(r"\b(?=[a-z.-]*\d)(?=[\d.-]*[a-z])[a-z\d]+(?:[.-][a-z\d]+)*", re.ASCII)  # qwen2.5-0.5b, bf16
 _NUMBER = re.compile(r"\d+(?:\.\d+)*(?:e[+-]?\d+)?")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-_ENGLISH_COUNTS = "two three four five six seven eight nine ten"
-# From two on: "one" and "一" mostly count nothing.
-_WRITTEN = {word: str(value) for value, word in enumerate(_ENGLISH_COUNTS.split(), 2)} | {
-    sign: str(value) for value, sign in enumerate("二三四五六七八九十", 2)
-}
 
 
 Span = tuple[int, int]
@@ -83,7 +79,7 @@ def key_terms(text: str) -> frozenset[str]:
         for term in found
         if term.isascii() and term not in _STOP
     }
-    digits = {_WRITTEN[term] for term in found if term in _WRITTEN}
+    digits = {WRITTEN_NUMBERS[term] for term in found if term in WRITTEN_NUMBERS}
     return frozenset(pairs | words | digits) or frozenset(found)
 
 
@@ -164,7 +160,7 @@ def _wanted(question: str, answer: str, passages: Sequence[Passage]) -> frozense
 
 
 def _numbers(text: str) -> set[str]:
-    written = {_WRITTEN[term] for term in terms(text) if term in _WRITTEN}
+    written = {WRITTEN_NUMBERS[term] for term in terms(text) if term in WRITTEN_NUMBERS}
     return written.union(_NUMBER.findall(_THOUSANDS.sub("", _plain(text))))
 
 

@@ -13,10 +13,11 @@ from shuyuan.load.catalogue import entries
 from shuyuan.load.pulling import present
 from shuyuan.prepare.leak import Hit, leaks, refuse
 from shuyuan.prepare.meaning import alike, said
+from shuyuan.recall.centring import reader
 from shuyuan.recall.embedding import embed_passages
 
 MOST = 20_000  # texts of the lessons that are compared by meaning
-_RULES = 2  # raised when what counts as a leak by meaning changes
+_RULES = 3  # raised when what counts as a leak by meaning changes
 _FILE = "leaks.json"
 
 
@@ -66,7 +67,7 @@ def find_leaks(
 
         opened = open_embedder(embedder)
         learned, asked = (embed_passages(opened, of, file.parent) for of in texts)
-        hits = alike(lessons, learned, questions, asked)
+        hits = alike(lessons, learned, questions, asked, reader(opened))
         if not any(hit.sure for hit in hits):
             write_json(file, {"clean": looked_at})
     return Checked(tuple(hits), *counts, len(lessons), why)
