@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -14,6 +14,7 @@ from shuyuan.teach.course import pairs_course, taught_model
 class Dpo(LowRank):
     """DPO (Rafailov et al., arXiv 2305.18290) on an adapter; the assistant it is taught on is the reference."""
 
+    learns_pairs: ClassVar[bool] = True
     beta: Annotated[float, Field(gt=0, le=10, description="how strongly the model is held to where it began")] = 0.1
     learning_rate: Annotated[float, Field(gt=0, le=0.1, description="peak learning rate")] = 5e-5
     epochs: Annotated[int, Field(ge=1, le=1000, description="times every pair is seen")] = 3
