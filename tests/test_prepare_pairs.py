@@ -19,10 +19,10 @@ from shuyuan.prepare import tokens
 from shuyuan.prepare.chat import encode_example
 from shuyuan.prepare.chunk import Chunk
 from shuyuan.prepare.conversations import Tally, identified, read_data
+from shuyuan.prepare.endings import Pair
 from shuyuan.prepare.gathering import data_files, put_data
 from shuyuan.prepare.leak import leaks
 from shuyuan.prepare.meaning import said
-from shuyuan.prepare.pairs import Pair
 from shuyuan.prepare.sources import Roots
 from shuyuan.prepare.tokens import encoded_pairs
 

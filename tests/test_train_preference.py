@@ -16,8 +16,8 @@ from torch.nn.functional import logsigmoid
 from shuyuan.base.files import read_json, read_jsonl
 from shuyuan.base.guards import Guards
 from shuyuan.prepare.chat import Encoded
+from shuyuan.prepare.endings import Pair, Pairs
 from shuyuan.prepare.pack import Pack, Row
-from shuyuan.prepare.pairs import Pair, Pairs
 from shuyuan.train import attention
 from shuyuan.train.adapter import adapter_weights, with_adapter
 from shuyuan.train.loop import Fitted, Loss, Plan, fit

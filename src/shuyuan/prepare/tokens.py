@@ -20,7 +20,7 @@ from shuyuan.base.lazy import Lazy
 from shuyuan.base.progress import Bar, say
 from shuyuan.base.records import Document, Example, Kept
 from shuyuan.prepare.chat import Encoded, Tokenizer, encode_documents, encode_each, encode_examples, encoding_kept
-from shuyuan.prepare.pairs import Pair, Pairs, encode_endings, pairs_kept
+from shuyuan.prepare.endings import Pair, Pairs, encode_endings, pairs_kept
 from shuyuan.prepare.workers import in_order, worker_count
 
 T = TypeVar("T")

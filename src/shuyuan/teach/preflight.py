@@ -17,8 +17,8 @@ from torch import Tensor
 from shuyuan.base.errors import Fixable
 from shuyuan.base.progress import human_bytes, human_seconds
 from shuyuan.prepare.chat import Encoded
+from shuyuan.prepare.endings import Pair
 from shuyuan.prepare.pack import tokens_of
-from shuyuan.prepare.pairs import Pair
 from shuyuan.teach.cost import measured
 from shuyuan.teach.watching import LOOKING_COST
 from shuyuan.train.loop import Loss, Plan, gradients, prepared

@@ -11,8 +11,8 @@ import numpy as np
 from shuyuan.base.guards import Guards
 from shuyuan.base.progress import say
 from shuyuan.prepare.chat import Encoded
+from shuyuan.prepare.endings import Pair
 from shuyuan.prepare.pack import Pack
-from shuyuan.prepare.pairs import Pair
 
 if TYPE_CHECKING:
     from shuyuan.load.model import Model
