@@ -2,8 +2,8 @@
 
 The pairs are made of `chats.jsonl`: a chat with its own last answer, and with another chat's in its place. Everyone
 gets them as the same token ids, eight a step in the same order, and starts from one adapter file (rank 16, alpha 32,
-every linear layer of the blocks). Beta, learning rates, betas and clipping are equal. Each pair is met once, so everyone
-reads it with the reference, too; over several epochs TRL does so each time, and we once.
+every linear layer of the blocks). Beta, learning rates, betas and clipping are equal. Each pair is met once, so
+everyone reads it with the reference, too; over several epochs TRL does so each time, and we once.
 
     python bench/dpo.py --peers FOLDER --model smollm2-135m       # bench/README.md says what is in FOLDER
     python bench/dpo.py --quick                                  # two steps, once; writes no result
