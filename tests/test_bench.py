@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import subprocess
 import sys
@@ -39,6 +40,13 @@ def test_lora(tmp_path: Path) -> None:
     assert "TRL" not in said.partition("| shuyuan |")[2].partition("Useful work")[0], "peers need their environments"
     assert "| shuyuan |" in said
     assert "of this model's own matrix products" in said
+
+
+def test_dpo_begins_at_the_logarithm_of_two(tmp_path: Path) -> None:
+    said = run("dpo.py", "--quick", "--model", str(tiny_folder(tmp_path / "tiny")))
+    losses = [line.split("|")[-2].split() for line in said.splitlines() if line.startswith("| shuyuan")]
+    assert len(losses) == 2, "in bf16 and in fp32; peers need their environments"
+    assert [float(first) for first, _ in losses] == pytest.approx([math.log(2)] * 2, abs=1e-4)
 
 
 def test_full_and_its_opponent_have_the_same_losses(tmp_path: Path) -> None:

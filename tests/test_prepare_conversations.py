@@ -218,7 +218,9 @@ def test_a_bad_row_is_named(tmp_path: Path, bad: Any, what: str) -> None:
     ("first", "what"),
     [
         ({"question": "q", "answer": "a"}, "--questions"),
-        ({"instruction": "q", "chosen": "a", "rejected": "b"}, "preference pairs"),
+        ({"instruction": "q", "chosen": "a"}, "no 'rejected'"),
+        ({"chosen": "q a", "rejected": "q b"}, "what the two endings answer is missing"),
+        ({"input": [], "preferred_output": [], "non_preferred_output": []}, "no object 'input'"),
         ({"conversations": [], "images": ["a.png"]}, "pictures"),
         ({"a": 1}, "of no known form"),
         ({"instruction": "q"}, "no 'output'"),

@@ -24,6 +24,14 @@ IDENTITY = [
 ]
 SHAREGPT = [{"conversations": [{"from": "human", "value": "问"}, {"from": "gpt", "value": "答"}], "tools": "[]"}]
 OPENAI = [{"messages": [{"role": "user", "content": "问？"}, {"role": "assistant", "content": "答。"}]}]
+RANKED = [{"instruction": "问？", "input": "ｘ", "chosen": "好🎓", "rejected": "坏", "output": "unused"}]
+RANKED_CHAT = [
+    {
+        "conversations": [{"from": "human", "value": "问？\nｘ"}],
+        "better": {"from": "gpt", "value": "好🎓"},
+        "worse": {"from": "gpt", "value": "坏"},
+    }
+]
 INFO: dict[str, Any] = {
     "identity": {"file_name": "identity.json"},
     "alpaca_en": {"hf_hub_url": "llamafactory/alpaca_en", "ms_hub_url": "llamafactory/alpaca_en"},
@@ -45,7 +53,17 @@ INFO: dict[str, Any] = {
         },
     },
     "wiki": {"file_name": "wiki.jsonl", "columns": {"prompt": "text"}},
-    "dpo": {"file_name": "identity.json", "ranking": True, "columns": {"prompt": "instruction", "chosen": "chosen"}},
+    "dpo": {
+        "file_name": "dpo.json",
+        "ranking": True,
+        "columns": {"prompt": "instruction", "query": "input", "chosen": "chosen", "rejected": "rejected"},
+    },
+    "dpo_chat": {
+        "file_name": "dpo_chat.json",
+        "ranking": True,
+        "formatting": "sharegpt",
+        "columns": {"messages": "conversations", "chosen": "better", "rejected": "worse"},
+    },
     "pictures": {"file_name": "chat.json", "formatting": "sharegpt", "columns": {"images": "images"}},
 }
 
@@ -56,6 +74,8 @@ def folder(tmp_path: Path, **more: Any) -> Path:
     data.mkdir()
     (data / "identity.json").write_text(json.dumps(IDENTITY, ensure_ascii=False, indent=2))
     (data / "chat.json").write_text(json.dumps(SHAREGPT, ensure_ascii=False))
+    (data / "dpo.json").write_text(json.dumps(RANKED))
+    (data / "dpo_chat.json").write_text(json.dumps(RANKED_CHAT))
     (data / "openai.jsonl").write_text("\n".join(json.dumps(row) for row in OPENAI))
     (data / "wiki.jsonl").write_text('{"text": "书院是藏书、讲学、考课的地方。"}\n{"text": "A house of books."}\n')
     (data / "dataset_info.json").write_text(json.dumps({**INFO, **more}))
@@ -84,6 +104,16 @@ def test_every_kind_of_entry_is_read(tmp_path: Path) -> None:
     assert [document.text for document in records(info, "wiki")][1] == "A house of books."
 
 
+def test_ranked_data_in_both_forms_is_one_pair(tmp_path: Path) -> None:
+    info = folder(tmp_path) / "dataset_info.json"
+    (alpaca,), (chat,) = records(info, "dpo"), records(info, "dpo_chat")
+    assert isinstance(alpaca, Example)
+    assert isinstance(chat, Example)
+    assert [m.content for m in alpaca.messages] == ["问？\nｘ", "好🎓"]
+    assert [m.content for m in alpaca.rejected] == ["坏"]
+    assert alpaca.id == chat.id
+
+
 @pytest.mark.parametrize(
     ("entry", "what", "hint"),
     [
@@ -97,7 +127,8 @@ def test_every_kind_of_entry_is_read(tmp_path: Path) -> None:
         ({}, "no 'file_name'", "name its file"),
         ({"script_url": "x.py"}, "never run", "file_name"),
         ({"cloud_file_name": "s3://x"}, "cloud storage", "file_name"),
-        ({"file_name": "chat.json", "ranking": True}, "preference pairs", ""),
+        ({"file_name": "chat.json", "ranking": True}, "which ones are 'chosen' and 'rejected'", '"chosen"'),
+        ({"file_name": "chat.json", "columns": {"prompt": "a", "chosen": "b"}}, "preference pairs", '"ranking": true'),
         ({"file_name": "chat.json", "columns": {"prompt": "a", "kto_tag": "b"}}, "KTO", ""),
         ({"file_name": "chat.json", "split": "test"}, "'split'", "remove"),
         ({"file_name": "chat.json", "subset": "zh"}, "'subset'", "remove"),

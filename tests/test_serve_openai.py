@@ -16,6 +16,7 @@ from openai import OpenAI
 from serving import Served, serving, tiny_school
 
 from shuyuan.base.records import Answer, Citation, Decoding, Message, TokenLogprob
+from shuyuan.base.workspace import finished
 from shuyuan.teach.teaching import open_assistant
 
 LONG: Any = [{"role": "user", "content": "长" * 5000}]
@@ -232,19 +233,79 @@ def test_the_cookbooks_flow_from_upload_to_an_answer(served: Served, client: Ope
         client.models.retrieve(done.fine_tuned_model)
 
 
+def pairs(count: int, start: int = 0) -> bytes:
+    """Preferences as OpenAI's format has them."""
+    made = [
+        {
+            "input": {"messages": [{"role": "user", "content": f"Where is book {n} 书?"}], "tools": []},
+            "preferred_output": [{"role": "assistant", "content": f"On shelf {n * 7 % 50}。"}],
+            "non_preferred_output": [{"role": "assistant", "content": "很抱歉，I cannot say 🎓."}],
+        }
+        for n in range(start, start + count)
+    ]
+    return "".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in made).encode()
+
+
+def test_preferences_are_taught_by_the_method_dpo(served: Served, client: OpenAI) -> None:
+    training = client.files.create(file=("pairs.jsonl", pairs(48)), purpose="fine-tune")
+    validation = client.files.create(file=("valid.jsonl", pairs(8, 100)), purpose="fine-tune")
+    hyper: Any = {"beta": 0.2, "n_epochs": 2, "batch_size": "auto", "learning_rate_multiplier": 10}
+    job = client.fine_tuning.jobs.create(
+        training_file=training.id,
+        validation_file=validation.id,
+        model="gpt-4o-mini",
+        method={"type": "dpo", "dpo": {"hyperparameters": hyper}},
+    )
+    done = ended(client, job.id)
+    assert done.status == "succeeded", served.house.queue.log(job.id).read_text()
+    assert done.method.type == "dpo"
+    assert done.method.dpo.hyperparameters.beta == 0.2
+    assert done.method.dpo.hyperparameters.batch_size == "auto"
+    assert done.hyperparameters.n_epochs == 2
+    steps = [event.data for event in client.fine_tuning.jobs.list_events(job.id) if event.type == "metrics"]
+    assert len(steps) == 12, "2 epochs of 48 pairs, 8 at a time"
+    assert {"train_loss", "train_accuracy"} <= steps[0].keys()
+    assert steps[0]["valid_accuracy"] == 1.0
+    (checkpoint,) = client.fine_tuning.jobs.checkpoints.list(job.id)
+    answer = client.chat.completions.create(model=checkpoint.fine_tuned_model_checkpoint, messages=ASKED, max_tokens=8)
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens > 0
+    run = served.house.state.row("select run from models where id = ?", (done.fine_tuned_model,))
+    assert run is not None
+    with served.house.opened("school") as school:
+        kept = finished(school.run(run["run"])) or {}
+    assert (kept["route"], kept["settings"]["beta"]) == ("dpo", 0.2)
+
+
+def test_a_wrong_pair_fails_the_job_and_names_its_line(client: OpenAI) -> None:
+    lone = pairs(2) + b'{"input": {"messages": [{"role": "user", "content": "q"}]}, "preferred_output": []}\n'
+    for bad, what in ((lone, "no 'non_preferred_output'"), (rows(2), "this row has one answer")):
+        file = client.files.create(file=("bad.jsonl", bad), purpose="fine-tune")
+        job = ended(
+            client, client.fine_tuning.jobs.create(training_file=file.id, model="gpt-4o", method={"type": "dpo"}).id
+        )
+        assert job.status == "failed"
+        assert what in job.error.message
+        assert job.error.message.startswith("line ")
+
+
 def test_a_wrong_row_fails_the_job_and_names_its_line(client: OpenAI) -> None:
     bad = rows(2) + b'{"messages": [{"role": "user", "content": "no answer"}]}\n'
     file = client.files.create(file=("bad.jsonl", bad), purpose="fine-tune")
     job = ended(client, client.fine_tuning.jobs.create(training_file=file.id, model="gpt-4o-mini").id)
     assert job.status == "failed"
-    assert "the answer to learn is missing" in job.error.message
+    assert job.error.message.startswith("line 3: the last turn is the user's; the answer to learn is missing")
 
 
 def test_tuning_refuses_what_it_cannot_do(client: OpenAI) -> None:
     file = client.files.create(file=("a.jsonl", rows(2)), purpose="fine-tune")
     create: Any = client.fine_tuning.jobs.create
     for wrong in (
-        {"method": {"type": "dpo"}},
+        {"method": {"type": "reinforcement"}},
+        {"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0}}}},
+        {"method": {"type": "dpo", "dpo": {"hyperparameters": {"gamma": 1}}}},
+        {"method": {"type": "dpo"}, "metadata": {"route": "lora"}},
+        {"metadata": {"route": "dpo"}},
         {"training_file": "file-none"},
         {"hyperparameters": {"n_epochs": 0}},
         {"integrations": [{"type": "wandb", "wandb": {"project": "x"}}]},

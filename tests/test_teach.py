@@ -25,6 +25,7 @@ from shuyuan.teach.teaching import open_assistant, stale, teach
 TUNING: dict[str, dict[str, Any]] = {
     "lora": {"rank": 4, "learning_rate": 1e-2},
     "qlora": {"rank": 4, "learning_rate": 1e-2},
+    "dpo": {"rank": 4, "learning_rate": 1e-2},
     "freeze": {"blocks": 1, "learning_rate": 1e-3},
     "full": {"learning_rate": 1e-3},
     "continue": {"block": 64},
@@ -37,9 +38,10 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("lora", {"pissa": True}),
     ("lora", {"dora": True, "pissa": True, "rslora": True}),
     ("qlora", {"dora": True, "double": False}),
+    ("dpo", {"dora": True, "beta": 0.5}),
 ]
 # The weights that learn, by the names they have in the base; the others must stay bit for bit. No entry: all learn.
-LEARNS = {"lora": "lora_", "qlora": "lora_", "freeze": r"layers\.1\.|model\.norm"}
+LEARNS = {"lora": "lora_", "qlora": "lora_", "dpo": "lora_", "freeze": r"layers\.1\.|model\.norm"}
 QUESTIONS = [ask("秩是多少？"), ask("What is alpha? 🎓")]
 
 
@@ -59,7 +61,12 @@ def lessons() -> Lessons:
         ("Where?", "In the house."),
     ]
     examples = tuple(
-        Example(str(n), (Message("user", q), Message("assistant", a)), place=f"faq.jsonl:{n}")
+        Example(
+            str(n),
+            (Message("user", q), Message("assistant", a)),
+            place=f"faq.jsonl:{n}",
+            rejected=(Message("assistant", "不知道。"),),  # which only dpo reads
+        )
         for n, (q, a) in enumerate(pairs)
     )
     text = "# 书院\n\nThe rank is 16. 秩是十六。\n" * 8

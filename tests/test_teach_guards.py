@@ -235,17 +235,17 @@ def test_a_loss_of_the_models_own_is_refused(config: object) -> None:
         net.get_output_embeddings().weight.mul_(20)  # far from the uniform guess of a fresh model, where all agree
     weights = dict(net.named_parameters())
     with pytest.raises(Fixable, match="in a way of its own"):
-        check_loss(net, weights, Supervised(), sequences(3))
+        check_loss(net, weights, sequences(3))
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2"])
 def test_an_ordinary_loss_is_the_models_own(family: str) -> None:
     net = tiny_net(family)
-    assert check_loss(net, dict(net.named_parameters()), Supervised(), sequences(3)) < 1e-5
+    assert check_loss(net, dict(net.named_parameters()), sequences(3)) < 1e-5
     long = Encoded(tuple(range(250)), (False,) * 200 + (True,) * 50)
-    assert check_loss(net, dict(net.named_parameters()), Supervised(), [long]) < 1e-5
+    assert check_loss(net, dict(net.named_parameters()), [long]) < 1e-5
     half = tiny_net(family).bfloat16()
-    assert check_loss(half, dict(half.named_parameters()), Supervised(), sequences(3)) < 0.03
+    assert check_loss(half, dict(half.named_parameters()), sequences(3)) < 0.03
 
 
 def test_the_probe_leaves_no_trace(model: Path) -> None:

@@ -105,6 +105,12 @@ def test_the_other_ways(tmp_path: Path) -> None:
         ("use_dora: true\nuse_rslora: true", "lora", {"dora": True, "rslora": True}),
         ("pissa_init: true\nlora_alpha: 64", "lora", {"pissa": True, "alpha": 64.0}),
         ("loraplus_lr_ratio: 16.0\nuse_dora: false", "lora", {"plus_ratio": 16.0}),
+        ("stage: dpo", "dpo", {"beta": 0.1, "rank": 8, "alpha": 16.0, "learning_rate": 5e-5}),
+        (
+            "stage: dpo\npref_beta: '0.3'\npref_loss: sigmoid\npref_ftx: 0\nuse_dora: true",
+            "dpo",
+            {"beta": 0.3, "dora": True},
+        ),
     ]:
         recipe = read(tmp_path, BASE + more)
         assert recipe.route == route
@@ -117,6 +123,12 @@ def test_what_is_left_out_is_as_llama_factory_has_it(tmp_path: Path) -> None:
         "rank": 8, "alpha": 16.0, "batch": 8, "learning_rate": 5e-5, "epochs": 3, "longest": 2048,
     }  # fmt: skip
     assert "cutoff_len 2048, learning_rate 5e-05, num_train_epochs 3.0" in "\n".join(recipe.notes)
+
+
+def test_preference_keys_count_where_preferences_are_learned(tmp_path: Path) -> None:
+    keys = "pref_beta: 0.2\npref_loss: sigmoid\n"
+    assert "not needed here" not in "\n".join(read(tmp_path, BASE + "stage: dpo\n" + keys).notes)
+    assert "not needed here: pref_beta, pref_loss" in "\n".join(read(tmp_path, BASE + keys).notes)
 
 
 def test_numbers_as_people_write_them(tmp_path: Path) -> None:
@@ -139,7 +151,12 @@ def test_mixtures_and_folders(tmp_path: Path) -> None:
     [
         ("lora_rnak: 8", "unknown key 'lora_rnak'", "lora_rank"),
         ("gradient_accumulation_step: 8", "unknown key", "gradient_accumulation_steps"),
-        ("stage: ppo", "'stage: ppo' is not here yet", "sft, pt"),
+        ("stage: ppo", "'stage: ppo' is not here yet", "sft, pt, dpo"),
+        ("stage: dpo\npref_loss: simpo", "'pref_loss: simpo' is not here yet", "sigmoid"),
+        ("stage: dpo\nfinetuning_type: full", "moves an adapter here", "lora"),
+        ("stage: dpo\npref_ftx: 0.5", "'pref_ftx: 0.5' is not here", "remove"),
+        ("stage: dpo\nquantization_bit: 4", "on a base in four bits", "--on qlora"),
+        ("stage: dpo\nref_model: other", "'ref_model: other' (line 4)", "remove"),
         ("stage: stf", "'stage' cannot be 'stf'", "sft"),
         ("finetuning_type: oft", "'finetuning_type: oft' is not here yet", "lora, full, freeze"),
         ("deepspeed: ds_z3.json", "'deepspeed: ds_z3.json' (line 3)", "remove"),

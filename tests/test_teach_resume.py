@@ -43,13 +43,15 @@ def school(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         {"question": f"Where is book {n} 书?", "answer": f"On shelf {n * 7 % 50}。", "use": "learn"} for n in range(48)
     ]
     (at / "quiz.jsonl").write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), encoding="utf-8")
+    pairs = [{"prompt": f"书 {n}?", "chosen": f"架 {n * 7 % 50}。", "rejected": f"No. {n}"} for n in range(48)]
+    (at / "pairs.jsonl").write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in pairs), encoding="utf-8")
     (at / "docs").mkdir()
     draw = np.random.default_rng(0)
     for n in range(6):
         words = [f"第{draw.integers(99)}架有书{draw.integers(999)}本。 Shelf {draw.integers(99)}." for _ in range(24)]
         (at / "docs" / f"架{n}.md").write_text(f"# 架 {n}\n\n" + "\n".join(words), encoding="utf-8")
     workspace = Workspace.create(at / "house", Choices(model=str(tiny_folder(at / "tiny"))))
-    add(workspace, [at / "docs"], questions=[at / "quiz.jsonl"])
+    add(workspace, [at / "docs"], questions=[at / "quiz.jsonl"], data=[at / "pairs.jsonl"])
     return workspace
 
 

@@ -7,7 +7,7 @@ from watching import clock_of, forget_loading
 
 from shuyuan.prepare.chat import Encoded
 from shuyuan.prepare.pack import Pack, Row, tokens_of
-from shuyuan.train.loop import Plan, fit
+from shuyuan.train.loop import Loss, Plan, fit
 from shuyuan.train.supervised import Supervised
 
 
@@ -17,8 +17,13 @@ def rows_of(job: dict) -> list[tuple[Row, ...]]:
     return [pack.pack(Encoded(tuple(s["ids"]), tuple(s["learned"])) for s in step) for step in job["steps"]]
 
 
-def counted_steps(net: torch.nn.Module, learned: dict, rows: list[tuple[Row, ...]], job: dict) -> list[dict]:
-    """The steps of one run: a step lasts from the fetching of its batch to that of the next one."""
+def counted_steps(
+    net: torch.nn.Module, learned: dict, rows: list[tuple[Row, ...]], job: dict, loss: Loss | None = None
+) -> list[dict]:
+    """The steps of one run: a step lasts from the fetching of its batch to that of the next one.
+
+    `loss`: Supervised, where none is given.
+    """
     marks: list[float] = []
     clock = clock_of(job)
 
@@ -29,7 +34,7 @@ def counted_steps(net: torch.nn.Module, learned: dict, rows: list[tuple[Row, ...
     plan = Plan("the job", len(rows), batch, job["learning_rate"], Path(job["scratch"]) / "run", "bench")
     plan.folder.mkdir()
     forget_loading()
-    fitted = fit(net, learned, Supervised(), plan)
+    fitted = fit(net, learned, loss or Supervised(), plan)
     marks.append(clock())
     assert len(marks) == len(rows) + 1, "the loop fetched a batch more than once"
     return [

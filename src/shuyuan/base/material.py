@@ -19,7 +19,7 @@ from shuyuan.base.asked import AskedQuestions
 from shuyuan.base.errors import Fixable, disk_errors
 from shuyuan.base.lazy import Lazy
 from shuyuan.base.marks import Mark, joined, read_marks
-from shuyuan.base.records import Document, Example, Lessons, Message, Passage, Question
+from shuyuan.base.records import Document, Example, Lessons, Passage, Question
 from shuyuan.base.tables import make_tables
 from shuyuan.base.wiping import wipe
 
@@ -269,7 +269,7 @@ class Material:
     def examples(self, origin: str = "") -> Stored[Example]:
         """The examples to learn from, in the order they were added: all, or those of one file."""
         chosen, given = ("where origin = ?", (origin,)) if origin else ("", ())
-        return Stored(self._db, "examples", _example, f"{chosen} order by rowid", given)
+        return Stored(self._db, "examples", Example.of, f"{chosen} order by rowid", given)
 
     def origins(self) -> dict[str, int]:
         """How many examples came from each file."""
@@ -358,8 +358,7 @@ def lessons_fingerprint(lessons: Lessons) -> str:
         content.update(_line("passage", passage.id))
     for word, examples in (("example", lessons.examples), ("held out", lessons.held_out)):
         for example in examples:
-            turns = [(m.role, m.content, m.learned, m.tool_calls) for m in example.messages]
-            content.update(_line(word, example.tools, turns))
+            content.update(_line(word, example.tools, *example.content))
     return content.hexdigest()[:16]
 
 
@@ -377,10 +376,6 @@ def _explained(error: sqlite3.DatabaseError, path: Path) -> Fixable:
 
 def _json(record: Document | Passage | Example | Question) -> str:
     return json.dumps(asdict(record), ensure_ascii=False)
-
-
-def _example(row: dict[str, Any]) -> Example:
-    return Example(**{**row, "messages": tuple(Message(**message) for message in row["messages"])})
 
 
 def _question(row: dict[str, Any]) -> Question:

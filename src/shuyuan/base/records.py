@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, Self
 
@@ -151,7 +152,8 @@ class Message:
 class Example:
     """Something to learn from: a conversation whose assistant turns are learned. `place` is where it came from.
 
-    `tools` is a JSON list of the functions that could be called, as in OpenAI's API.
+    `tools` is a JSON list of the functions that could be called, as in OpenAI's API. `rejected` is another ending,
+    worse than the one in `messages`: it stands in place of all from the first learned turn on.
     """
 
     id: str
@@ -159,6 +161,29 @@ class Example:
     fact: str = ""
     place: str = ""
     tools: str = ""
+    rejected: tuple[Message, ...] = ()
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """The example that was written as JSON, by this version or an older one."""
+        endings = {name: tuple(Message(**turn) for turn in row.get(name, ())) for name in ("messages", "rejected")}
+        return cls(**{**row, **endings})
+
+    @property
+    def turns(self) -> tuple[Message, ...]:
+        """Everything that is said in it, the rejected ending too."""
+        return self.messages + self.rejected
+
+    @property
+    def content(self) -> tuple[Any, ...]:
+        """What a fingerprint is made of; without a rejected ending it is what it always was."""
+        endings = (self.messages, self.rejected) if self.rejected else (self.messages,)
+        return tuple([(m.role, m.content, m.learned, m.tool_calls) for m in ending] for ending in endings)
+
+    def with_rejected(self) -> Self:
+        """The conversation with its other ending."""
+        kept = takewhile(lambda turn: turn.role != "assistant" or not turn.learned, self.messages)
+        return replace(self, messages=(*kept, *self.rejected), rejected=())
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from shuyuan.base.asked import TABLES
 from shuyuan.base.errors import Fixable
 from shuyuan.base.marks import TABLE
 
-VERSION = 3  # 2: documents and passages have boxes and lines; 3: passages may have a context; the tables are those of 1
+# 2: documents and passages have boxes and lines; 3: passages may have a context; 4: examples may have a rejected ending
+VERSION = 4  # the tables are those of 1
 _SCHEMA = """
 create table files (source text primary key, sha256 text not null, bytes integer not null, modified real not null,
     fault text not null default '');

@@ -39,6 +39,11 @@ class Encoded:
         """How many tokens the loss counts: learned ones, but never the first, which nothing predicts."""
         return sum(self.learned[1:])
 
+    @property
+    def parts(self) -> tuple[Encoded, ...]:
+        """The sequences it is made of, which never see each other."""
+        return (self,)
+
 
 def render(messages: Sequence[Message], tokenizer: Tokenizer, answer_next: bool, tools: str = "") -> str:
     """The text a model reads for a conversation, by its own chat template; `tools` is a JSON list of functions."""

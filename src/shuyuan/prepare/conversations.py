@@ -1,13 +1,15 @@
-"""Training data as people have it → examples: OpenAI messages, sharegpt, alpaca; raw text → documents."""
+"""Training data as people have it → examples: OpenAI messages, sharegpt, alpaca, pairs; raw text → documents."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +73,8 @@ def read_data(
             tally.dropped["not drawn"] += 1
             continue
         row = _filled(row, replace or {}, () if shape.kind == "text" else _MUST_FILL, tally.filled, place)
-        made = _document if shape.kind == "text" else _example
+        row = _opened(row, shape.inside, place) if shape.inside else row
+        made = _document if shape.kind == "text" else _pair if "rejected" in shape.columns else _example
         record = made(row, shape, tally, f"{name}:{where}", place)
         if record is None:
             tally.dropped["empty"] += 1
@@ -83,10 +86,10 @@ def read_data(
         tally.unused.update(column for column, value in row.items() if column not in known and value is not None)
 
 
-def example_id(messages: tuple[Message, ...], tools: str = "") -> str:
-    """The same for examples that teach the same."""
-    turns = [(m.role, m.content, m.learned, m.tool_calls) for m in messages]
-    return fingerprint("example", turns, tools)
+def identified(example: Example) -> Example:
+    """The example with its id: the same for examples that teach the same."""
+    turns, *rejected = example.content
+    return dataclasses.replace(example, id=fingerprint("example", turns, example.tools, *rejected))
 
 
 def _document(row: Mapping[str, Any], shape: Shape, tally: Tally, source: str, place: str) -> Document | None:
@@ -98,21 +101,86 @@ def _document(row: Mapping[str, Any], shape: Shape, tally: Tally, source: str, p
     return Document(fingerprint("text", mark), source, source, text, mark, language(text))
 
 
+def _opened(row: Mapping[str, Any], column: str, place: str) -> dict[str, Any]:
+    """The row with the columns of the object that stands in one of them."""
+    inner = row.get(column)
+    if not isinstance(inner, dict):
+        raise Fixable(f"this row has no object '{column}'", f'write "{column}": {{"messages": [ … ]}}', place)
+    return {**inner, **{name: value for name, value in row.items() if name != column}}
+
+
 def _example(row: Mapping[str, Any], shape: Shape, tally: Tally, source: str, place: str) -> Example | None:
     """The example of a row, or None when a question or an answer in it is empty."""
     turns = _alpaca(row, shape, place) if shape.kind == "alpaca" else _chat(row, shape, tally, place)
+    turns = _begun(turns, row, shape, place)
+    _check_order(turns, _order(shape), place)
+    if any(_blank(turn) for turn in turns):
+        return None
+    return identified(Example("", tuple(turns), place=source, tools=_tools(row, shape, place)))
+
+
+def _pair(row: Mapping[str, Any], shape: Shape, tally: Tally, source: str, place: str) -> Example | None:
+    """The example of a row with two endings, of which the better one is learned; None when a question is empty."""
+    names = shape.columns["chosen"], shape.columns["rejected"]
+    turns, endings = _forked(row, names, shape, tally, place)
+    if endings[0] == endings[1]:
+        raise Fixable(f"'{names[0]}' and '{names[1]}' are the same", "delete the row", place)
+    turns = [dataclasses.replace(turn, learned=turn.role != "assistant") for turn in turns]
+    turns = _begun(turns, row, shape, place)
+    for name, ending in zip(names, endings, strict=True):
+        if not ending or any(_blank(turn) for turn in ending):
+            raise Fixable(f"'{name}' is empty", "fill it in, or delete the row", place)
+        if ending[0].role != "assistant":
+            what = f"'{name}' goes on with the {ending[0].role}'s turn, where the assistant's belongs"
+            raise Fixable(what, "both must be answers to the same conversation", place)
+        if not all(turn.learned for turn in ending):
+            raise Fixable(f"'{name}' has a turn of weight 0, and all of it counts", "leave 'weight' out", place)
+        _check_order([*turns, *ending], _order(shape), place)
+    if any(_blank(turn) for turn in turns):
+        return None
+    messages, rejected = (*turns, *endings[0]), tuple(endings[1])
+    return identified(Example("", messages, place=source, tools=_tools(row, shape, place), rejected=rejected))
+
+
+def _forked(
+    row: Mapping[str, Any], names: tuple[str, str], shape: Shape, tally: Tally, place: str
+) -> tuple[list[Message], list[list[Message]]]:
+    """What comes before, and the two endings; whole conversations part where they first differ."""
+    endings = [_ending(row, name, shape, tally, place) for name in names]
+    if shape.kind == "alpaca":
+        return _alpaca(row, shape, place), endings
+    if "messages" in shape.columns:
+        return _chat(row, shape, tally, place), endings
+    same = sum(1 for _ in takewhile(lambda two: two[0] == two[1], zip(*endings, strict=False)))
+    return endings[0][:same], [ending[same:] for ending in endings]
+
+
+def _ending(row: Mapping[str, Any], column: str, shape: Shape, tally: Tally, place: str) -> list[Message]:
+    """An ending that is a text, one turn or several."""
+    given = row.get(column)
+    if isinstance(given, (list, dict)) and shape.tags:
+        return _turns(given if isinstance(given, list) else [given], column, shape.tags, tally, place)
+    return [Message("assistant", _text(row, column, place))]
+
+
+def _begun(turns: list[Message], row: Mapping[str, Any], shape: Shape, place: str) -> list[Message]:
+    """The turns with the system's in front that stands in a column of its own; without an empty one."""
     system = _text(row, shape.columns.get("system", ""), place, optional=True)
     if system.strip() and turns and turns[0].role != "system":
-        turns.insert(0, Message("system", system))
-    turns = [turn for turn in turns if turn.role != "system" or turn.content.strip()]
-    loosely = shape.kind == "chat" and shape.tags["role_tag"] != "role"
-    _check_order(turns, _FOLLOWS_LOOSELY if loosely else _FOLLOWS, place)
-    if any(turn.role in ("user", "assistant") and not (turn.content.strip() or turn.tool_calls) for turn in turns):
-        return None
-    column = shape.columns.get("tools", "")
-    tools = offered_tools(row.get(column) or row.get("functions"), place)
-    messages = tuple(turns)
-    return Example(example_id(messages, tools), messages, place=source, tools=tools)
+        turns = [Message("system", system), *turns]
+    return [turn for turn in turns if turn.role != "system" or turn.content.strip()]
+
+
+def _order(shape: Shape) -> Mapping[str, tuple[str, ...]]:
+    return _FOLLOWS_LOOSELY if shape.kind == "chat" and shape.tags["role_tag"] != "role" else _FOLLOWS
+
+
+def _tools(row: Mapping[str, Any], shape: Shape, place: str) -> str:
+    return offered_tools(row.get(shape.columns.get("tools", "")) or row.get("functions"), place)
+
+
+def _blank(turn: Message) -> bool:
+    return turn.role in ("user", "assistant") and not (turn.content.strip() or turn.tool_calls)
 
 
 def _alpaca(row: Mapping[str, Any], shape: Shape, place: str) -> list[Message]:
@@ -127,20 +195,23 @@ def _alpaca(row: Mapping[str, Any], shape: Shape, place: str) -> list[Message]:
         _text(row, columns.get("query", ""), place, optional=True),
     ]
     turns.append(Message("user", "\n".join(part for part in asked if part)))
-    return [*turns, Message("assistant", _text(row, columns["response"], place))]
+    return [*turns, Message("assistant", _text(row, columns["response"], place))] if "response" in columns else turns
 
 
 def _chat(row: Mapping[str, Any], shape: Shape, tally: Tally, place: str) -> list[Message]:
     column = shape.columns["messages"]
     if row.get(column) is None:
         raise Fixable(f"this row has no '{column}'", "fill it in, or delete the row", place)
-    turns = _list(row[column], column, place)
+    return _turns(_list(row[column], column, place), column, shape.tags, tally, place)
+
+
+def _turns(turns: list[Any], column: str, tags: Mapping[str, str], tally: Tally, place: str) -> list[Message]:
     made, asked = [], set[str]()
     for number, turn in enumerate(turns, start=1):
         if not isinstance(turn, dict):
             raise Fixable(f"turn {number} is not an object", 'write {"role": …, "content": …}', place)
-        made.append(_turn(turn, shape.tags, number, asked, place))
-        known = {shape.tags["role_tag"], shape.tags["content_tag"], *_READ}
+        made.append(_turn(turn, tags, number, asked, place))
+        known = {tags["role_tag"], tags["content_tag"], *_READ}
         tally.unused.update(
             f"{column}[].{key}" for key, value in turn.items() if key not in known and value is not None
         )

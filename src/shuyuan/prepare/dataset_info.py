@@ -20,7 +20,7 @@ _ELSEWHERE = {
     "script_url": "behind a loading script, which is code and never run",
 }
 _KEYS = ("file_name", "formatting", "ranking", "subset", "split", "folder", "num_samples", "columns", "tags")
-_COLUMNS = (*ALPACA.columns, "messages", "tools", *(column for column in NOT_YET if column != "preferred_output"))
+_COLUMNS = (*ALPACA.columns, "messages", "tools", "chosen", "rejected", *NOT_YET)
 _TAGS = tuple(SHAREGPT.tags)
 _SHAPES = {"alpaca": ALPACA, "sharegpt": SHAREGPT, "openai": OPENAI}
 _UNDECLARED = ("history", "system", "tools")  # read by LLaMA-Factory only where `columns` names them
@@ -81,8 +81,6 @@ def _data_set(name: str, entry: Any, path: Path) -> DataSet:
                 "fetch its file and name it with 'file_name' instead",
                 place,
             )
-    if entry.get("ranking"):
-        raise Fixable("'ranking': preference pairs cannot be learned from yet", place=place)
     for key in ("subset", "folder"):
         if entry.get(key):
             raise Fixable(f"'{key}' has no meaning for a file", "remove it", place)
@@ -121,11 +119,19 @@ def _shape(entry: Mapping[str, Any], place: str) -> Shape:
         if column in given:
             raise Fixable(f"the column '{column}': {what} cannot be learned from yet", place=place)
     columns = given or {name: column for name, column in shape.columns.items() if name not in _UNDECLARED}
+    endings = {"chosen", "rejected"} & columns.keys()
+    if entry.get("ranking") and len(endings) < 2:
+        what = "'ranking': 'columns' does not say which ones are 'chosen' and 'rejected'"
+        raise Fixable(what, 'write "chosen": "chosen", "rejected": "rejected"', place)
+    if endings and not entry.get("ranking"):
+        raise Fixable(f"the column '{min(endings)}' is of preference pairs", 'write "ranking": true', place)
     tags = _checked(entry, "tags", _TAGS, place) or shape.tags
     if shape.kind == "alpaca":
         if "prompt" not in columns:
             raise Fixable("'columns' does not say which one is the 'prompt'", 'write "prompt": "instruction"', place)
-        return Shape("alpaca" if "response" in columns else "text", columns)
+        if endings:
+            columns.pop("response", None)
+        return Shape("alpaca" if endings or "response" in columns else "text", columns)
     if "messages" not in columns:
         columns = {**columns, "messages": shape.columns["messages"]}
     for tag in ("role_tag", "content_tag", "user_tag", "assistant_tag"):

@@ -46,8 +46,9 @@ def leaks(examples: Iterable[Example], questions: Sequence[Question]) -> list[Hi
 
     The examples are looked at one by one, so they may be more than memory holds; the exam's wordings are indexed.
 
-    What counts is the question's wording, in any turn; answers may be the same, for that is what is taught. After
-    `normal`, which also makes traditional characters simplified, a question leaks into a message when
+    What counts is the question's wording, in any turn, a rejected ending's too; answers may be the same, for that is
+    what is taught. After `normal`, which also makes traditional characters simplified, a question leaks into a message
+    when
     - a sentence of the message, or all of it, equals the question;
     - they are near duplicates: Jaccard of character 5-grams ≥ 0.8;
     - the question has at least 8 units (words; Han characters) and a run of 80 % of them stands in the message,
@@ -63,7 +64,7 @@ def leaks(examples: Iterable[Example], questions: Sequence[Question]) -> list[Hi
     exam = _Exam([question.text for question in questions])
     proofs = _Exam([question.evidence if question.answers else "" for question in questions])
     for example in examples if questions else ():
-        for message in example.messages:
+        for message in example.turns:
             found = list(exam.given_away(message.content, message.role == "user"))
             if message.role == "assistant" and message.learned:
                 found += [

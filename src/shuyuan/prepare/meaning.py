@@ -60,7 +60,7 @@ def said(examples: Iterable[Example], most: int) -> tuple[list[Said], int]:
     found: dict[tuple[str, str], Said] = {}
     left_out = 0
     for example in examples:
-        for message in example.messages:
+        for message in example.turns:
             whole = message.role == "user" and len(message.content) <= LONGEST
             for text in [message.content] if whole else sentences_asked(message.content):
                 key = (normal(text), example.fact)

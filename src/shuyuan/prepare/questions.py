@@ -12,7 +12,7 @@ from typing import Any
 from shuyuan.base.errors import Fixable, near_miss
 from shuyuan.base.files import fingerprint
 from shuyuan.base.records import Example, Kept, Message, Question
-from shuyuan.prepare.conversations import example_id
+from shuyuan.prepare.conversations import identified
 from shuyuan.prepare.leak import normal
 from shuyuan.prepare.question_forms import WORKBOOKS, looks_like_markdown, markdown_rows, workbook_rows
 from shuyuan.prepare.rows import csv_rows, json_lines
@@ -102,7 +102,7 @@ def examples(rows: Iterable[Row]) -> list[Example]:
     for row in rows:
         answer = row.reply or next(iter(row.answers), REFUSALS.get(row.language, REFUSALS["en"]))
         messages = (Message("user", row.question), Message("assistant", answer))
-        made.append(Example(example_id(messages), messages, row.fact, row.place))
+        made.append(identified(Example("", messages, row.fact, row.place)))
     return made
 
 

@@ -20,6 +20,7 @@ from shuyuan.base.lazy import Lazy
 from shuyuan.base.progress import Bar, say
 from shuyuan.base.records import Document, Example, Kept
 from shuyuan.prepare.chat import Encoded, Tokenizer, encode_documents, encode_each, encode_examples, encoding_kept
+from shuyuan.prepare.endings import Pair, Pairs, encode_endings, pairs_kept
 from shuyuan.prepare.workers import in_order, worker_count
 
 T = TypeVar("T")
@@ -63,6 +64,18 @@ def encoded(
     return examples_on_disk(examples, tokenizer, longest, cache)
 
 
+def encoded_pairs(
+    examples: Sequence[Example], tokenizer: Tokenizer, longest: int, cache: Path
+) -> tuple[Sequence[Pair], Kept]:
+    """As `encoded`, with both endings of each example."""
+    if len(examples) <= _IN_MEMORY:
+        tally = Counter[str]()
+        made: Sequence[Encoded] = tuple(encode_endings(examples, tokenizer, longest, tally))
+    else:
+        made, tally = _examples_on_disk(examples, _encode_endings, tokenizer, longest, cache)
+    return Pairs(made), pairs_kept(tally, longest)
+
+
 def examples_on_disk(
     examples: Sequence[Example], tokenizer: Tokenizer, longest: int, cache: Path, workers: int = 0
 ) -> tuple[TokenFiles, Kept]:
@@ -71,11 +84,7 @@ def examples_on_disk(
     What was encoded before from the same examples by the same tokenizer is used again; a run that was stopped goes on.
     The result does not depend on `workers`; 0 chooses as many as help.
     """
-    content = _hash_of(
-        [e.tools, e.place, *((m.role, m.content, m.learned, m.tool_calls) for m in e.messages)] for e in examples
-    )
-    shared = tokenizer, longest
-    made, tally = _on_disk(examples, _encode_examples, shared, content=content, cache=cache, workers=workers)
+    made, tally = _examples_on_disk(examples, _encode_examples, tokenizer, longest, cache, workers)
     return made, encoding_kept(tally, longest)
 
 
@@ -96,9 +105,26 @@ class _Piece:
     tally: Counter[str]
 
 
+def _examples_on_disk(  # noqa: PLR0917  (what a caller was given)
+    examples: Sequence[Example],
+    encode: Callable[[Any, Sequence[Example]], _Piece],
+    tokenizer: Tokenizer,
+    longest: int,
+    cache: Path,
+    workers: int = 0,
+) -> tuple[TokenFiles, Counter[str]]:
+    content = _hash_of([e.tools, e.place, *e.content[0], *e.content[1:]] for e in examples)
+    return _on_disk(examples, encode, (tokenizer, longest), content=content, cache=cache, workers=workers)
+
+
 def _encode_examples(shared: tuple[Tokenizer, int], examples: Sequence[Example]) -> _Piece:
     tally = Counter[str]()
     return _piece(encode_each(examples, *shared, tally), tally)
+
+
+def _encode_endings(shared: tuple[Tokenizer, int], examples: Sequence[Example]) -> _Piece:
+    tally = Counter[str]()
+    return _piece(encode_endings(examples, *shared, tally), tally)
 
 
 def _encode_documents(shared: tuple[Tokenizer, int], documents: Sequence[Document]) -> _Piece:

@@ -27,7 +27,7 @@ Reader = Annotated[Visitor, Depends(Door("read"))]
 Writer = Annotated[Visitor, Depends(Door("write"))]
 After = Annotated[str, Query(max_length=100)]
 Limit = Annotated[int, Query(ge=1, le=100)]
-ROUTE = "lora"
+ROUTES = {"supervised": "lora", "dpo": "dpo"}
 _SHOWN: Mapping[str, str] = {"done": "succeeded"}
 
 
@@ -48,10 +48,22 @@ class Hyperparameters(Body):
     learning_rate_multiplier: Literal["auto"] | Annotated[float, Field(gt=0, le=1000)] = "auto"
 
 
+class PreferenceHyperparameters(Hyperparameters):
+    """`beta`: how strongly the model is held to where it began."""
+
+    beta: Literal["auto"] | Annotated[float, Field(gt=0, le=10)] = "auto"
+
+
 class Supervised(Body):
     """Learn the assistant's turns."""
 
     hyperparameters: Hyperparameters = Hyperparameters()
+
+
+class Dpo(Body):
+    """Learn which of two answers is better."""
+
+    hyperparameters: PreferenceHyperparameters = PreferenceHyperparameters()
 
 
 class Method(Body):
@@ -60,10 +72,17 @@ class Method(Body):
     model_config = ConfigDict(extra="allow")
     type: Literal["supervised", "dpo", "reinforcement"] = "supervised"
     supervised: Supervised | None = None
+    dpo: Dpo | None = None
+
+    @property
+    def hyperparameters(self) -> Hyperparameters | None:
+        """Those of its type, where they are given."""
+        given = self.dpo if self.type == "dpo" else self.supervised
+        return given.hyperparameters if given else None
 
 
 class TuningRequest(Body):
-    """What is to be taught. `metadata.route` may name another route than lora that learns examples."""
+    """What is to be taught. `metadata.route` may name another route than lora, for the method supervised."""
 
     model_config = ConfigDict(extra="forbid")
     model: str = Field(min_length=1, max_length=300)
@@ -163,16 +182,18 @@ class TuningCheckpoints(BaseModel):
 
 @router.post("/jobs")
 def create_job(visitor: Writer, wanted: TuningRequest) -> TuningJob:
-    """Teach a model the examples of a file. A hosted model's name stands for what its alias says."""
+    """Teach a model the examples or preferences of a file. A hosted model's name stands for what its alias says."""
     method = wanted.method or Method()
-    if method.type != "supervised":
+    if method.type == "reinforcement":
         said = f"the method '{method.type}' is not supported by this server"
-        raise Refused(400, said, "use supervised", code="unsupported_method", param="method")
-    hyper = (method.supervised.hyperparameters if method.supervised else None) or wanted.hyperparameters
-    route = (wanted.metadata or {}).get("route", ROUTE)
+        raise Refused(400, said, "use supervised or dpo", code="unsupported_method", param="method")
+    hyper = method.hyperparameters or wanted.hyperparameters
+    route = (wanted.metadata or {}).get("route", ROUTES[method.type])
     kind = choose("teach", route)
-    if not {"epochs", "batch", "learning_rate"} <= kind.model_fields.keys() or "block" in kind.model_fields:
-        raise Refused(400, f"'{route}' does not learn examples", param="metadata", code="invalid_value")
+    learns = {"epochs", "batch", "learning_rate"} <= kind.model_fields.keys() and "block" not in kind.model_fields
+    if not learns or getattr(kind, "learns_pairs", False) != (method.type == "dpo"):
+        said = f"'{route}' does not learn what the method '{method.type}' teaches"
+        raise Refused(400, said, param="metadata", code="invalid_value")
     workspace, on = visitor.house.resolve(visitor, wanted.model)
     if workspace != visitor.workspace:
         raise Refused(400, f"the model is of another workspace ('{workspace}')", param="model", code="invalid_value")
@@ -282,6 +303,8 @@ def _settings(kind: type[Settings], hyper: Hyperparameters) -> dict[str, Any]:
         settings["batch"] = hyper.batch_size
     if hyper.learning_rate_multiplier != "auto":
         settings["learning_rate"] = kind.model_fields["learning_rate"].default * hyper.learning_rate_multiplier
+    if isinstance(hyper, PreferenceHyperparameters) and hyper.beta != "auto":
+        settings["beta"] = hyper.beta
     kind.of(settings)
     return settings
 
@@ -291,17 +314,18 @@ def _job(visitor: Visitor, job: Job) -> TuningJob:
     status: Any = _SHOWN.get(job.status, job.status)
     if job.status == "queued" and job.started is None:
         status = "validating_files"  # their rows are read when the job begins
-    hyper = ((asked["method"] or {}).get("supervised") or {}).get("hyperparameters") or asked["hyperparameters"] or {}
-    error = TuningError(code=job.error.get("code", "failed"), message=job.error["message"]) if job.error else None
+    method = Method(**(asked["method"] or {}))
+    given = method.hyperparameters or Hyperparameters(**(asked["hyperparameters"] or {}))
+    shared = given.model_dump(include=set(Hyperparameters.model_fields))
     return TuningJob(
         id=job.id,
         created_at=round(job.created),
         finished_at=round(job.finished) if job.finished else None,
         estimated_finish=_estimate(visitor, job),
-        error=error,
+        error=_error(job.error) if job.error else None,
         fine_tuned_model=job.given["model"] if job.status == "done" else None,
-        hyperparameters=Hyperparameters(**hyper),
-        method={"type": "supervised", "supervised": {"hyperparameters": hyper}},
+        hyperparameters=Hyperparameters(**shared),
+        method={"type": method.type, method.type: {"hyperparameters": given.model_dump()}},
         model=asked["model"],
         organization_id=job.workspace,
         result_files=list(result.get("files", ())),
@@ -312,6 +336,13 @@ def _job(visitor: Visitor, job: Job) -> TuningJob:
         validation_file=asked["validation_file"],
         metadata=asked["metadata"],
     )
+
+
+def _error(told: Mapping[str, Any]) -> TuningError:
+    """Why a job failed, with the line of its file where it is one."""
+    line = str(told.get("place", "")).rpartition(":")[2]
+    where = f"line {line}: " if line.isdigit() else ""
+    return TuningError(code=told.get("code", "failed"), message=where + told["message"])
 
 
 def _estimate(visitor: Visitor, job: Job) -> int | None:

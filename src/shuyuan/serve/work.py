@@ -23,6 +23,7 @@ from shuyuan.base.errors import Fixable
 from shuyuan.base.files import read_jsonl, write_whole
 from shuyuan.base.guards import Guards
 from shuyuan.base.progress import say
+from shuyuan.base.shelf import choose
 from shuyuan.base.workspace import Workspace, finished
 from shuyuan.serve.queue import BEAT_SECONDS, LEASE_SECONDS, Job
 from shuyuan.serve.state import State
@@ -200,7 +201,11 @@ def _tuning(workspace: Workspace, job: Job, worker: Worker) -> Any:
 
     given, data = job.given, Data(**job.given["data"])
     run = workspace.run(given["name"])
-    data_lessons(workspace, data)  # a wrong row ends the job before anything is loaded
+    lessons = data_lessons(workspace, data)  # a wrong row ends the job before anything is loaded
+    single = (example for example in (*lessons.examples, *lessons.held_out) if not example.rejected)
+    if getattr(choose("teach", given["route"]), "learns_pairs", False) and (lone := next(single, None)):
+        hint = 'write {"input": {"messages": [ … ]}, "preferred_output": [ … ], "non_preferred_output": [ … ]}'
+        raise Fixable("this row has one answer, and two are compared", hint, lone.place)
     worker.tell("Files validated, fine-tuning job started")
     worker.follow(run.folder / "log.jsonl", telling=True)
     taught = teach(
@@ -239,8 +244,9 @@ def _step_said(row: Mapping[str, Any]) -> str:
 
 
 def _metrics(row: Mapping[str, Any]) -> dict[str, Any]:
-    valid = {"valid_loss": row["held_out_loss"]} if "held_out_loss" in row else {}
-    return {"step": row["step"], "train_loss": row["loss"], "total_steps": row["steps"], **valid}
+    names = {"held_out_loss": "valid_loss", "accuracy": "train_accuracy", "held_out_accuracy": "valid_accuracy"}
+    more = {shown: row[name] for name, shown in names.items() if name in row}
+    return {"step": row["step"], "train_loss": row["loss"], "total_steps": row["steps"], **more}
 
 
 WORK: Mapping[str, Callable[[Workspace, Job, Worker], Any]] = {

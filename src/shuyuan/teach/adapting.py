@@ -10,10 +10,11 @@ from pydantic import Field
 
 from shuyuan.base.records import Assistant, Lessons, Run
 from shuyuan.base.settings import Settings
-from shuyuan.teach.course import answering_with, examples_course
+from shuyuan.teach.course import Course, answering_with, examples_course
 
 if TYPE_CHECKING:
     from shuyuan.load.model import Model
+    from shuyuan.train.loop import Loss
 
 
 class LowRank(Settings):
@@ -30,17 +31,23 @@ class LowRank(Settings):
     plus_ratio: Annotated[float, Field(ge=1, le=256, description="LoRA+: B learns this many times as fast as A")] = 1.0
 
     def learn(self, base: Model, lessons: Lessons, run: Run, pissa: bool = False) -> None:
-        """Teach `base` an adapter and keep it in `run.folder/weights`; raises when there are no examples."""
-        from shuyuan.train.adapter import adapter_weights, plus_rates, save_adapter, with_adapter
-        from shuyuan.train.loop import fit
+        """Teach `base` the examples by an adapter; raises when there are none."""
         from shuyuan.train.supervised import Supervised
 
-        course = examples_course(self, base, lessons, run)
+        self.adapt(base, examples_course(self, base, lessons, run), "examples", Supervised(), run, pissa)
+
+    def adapt(  # noqa: PLR0917  (what a teaching is made of)
+        self, base: Model, course: Course, unit: str, loss: Loss, run: Run, pissa: bool = False
+    ) -> None:
+        """Teach `base` a course by an adapter and keep it in `run.folder/weights`."""
+        from shuyuan.train.adapter import adapter_weights, plus_rates, save_adapter, with_adapter
+        from shuyuan.train.loop import fit
+
         scale = self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
         net = with_adapter(base.net, self.rank, scale, run.seed, dora=self.dora, pissa=pissa)
         learned = adapter_weights(net)
-        plan = course.plan(self, run, self.learning_rate, "examples")
-        fit(net, learned, Supervised(), replace(plan, rates=plus_rates(learned, self.plus_ratio)))
+        plan = course.plan(self, run, self.learning_rate, unit)
+        fit(net, learned, loss, replace(plan, rates=plus_rates(learned, self.plus_ratio)))
         save_adapter(net, run.folder / "weights", base.name, rslora=self.rslora)
 
 

@@ -74,6 +74,26 @@ def examples_course(way: LearnsExamples, base: Model, lessons: Lessons, run: Run
     return Course(sequences, way.epochs, way.batch, run.seed, Pack(row_tokens=way.longest), base, aside)
 
 
+def pairs_course(way: LearnsExamples, base: Model, lessons: Lessons, run: Run) -> Course:
+    """As `examples_course`, of the examples that have two endings; raises when none has."""
+    from shuyuan.prepare.tokens import encoded_pairs
+
+    pairs, kept = encoded_pairs(lessons.examples, base.tokenizer, way.longest, run.cache)
+    if not pairs:
+        raise Fixable(
+            f"there are no pairs of a better and a worse answer to teach {type(way).__name__.lower()} with"
+            + (f" ({kept})" if kept.came else ""),
+            'add some: shuyuan add --data FILE.jsonl, with rows like {"prompt": …, "chosen": …, "rejected": …}',
+        )
+    say(f"{run.name}: {kept}")
+    aside: tuple[Encoded, ...] = ()
+    if lessons.held_out:
+        held, kept = encoded_pairs(lessons.held_out, base.tokenizer, way.longest, run.cache)
+        say(f"{run.name}: to measure on, {kept}")
+        aside = tuple(held)
+    return Course(pairs, way.epochs, way.batch, run.seed, Pack(row_tokens=way.longest), base, aside)
+
+
 def answering_with(net: torch.nn.Module, assistant: Assistant, run: Run) -> Assistant:
     """The given assistant with other weights and the run's name; everything else about it stays."""
     from shuyuan.load.answering import ModelAssistant

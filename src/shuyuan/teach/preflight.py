@@ -17,13 +17,16 @@ from torch import Tensor
 from shuyuan.base.errors import Fixable
 from shuyuan.base.progress import human_bytes, human_seconds
 from shuyuan.prepare.chat import Encoded
+from shuyuan.prepare.endings import Pair
 from shuyuan.prepare.pack import tokens_of
 from shuyuan.teach.cost import measured
 from shuyuan.teach.watching import LOOKING_COST
 from shuyuan.train.loop import Loss, Plan, gradients, prepared
 from shuyuan.train.optimiser import AdamW
+from shuyuan.train.supervised import Supervised
 
 if TYPE_CHECKING:
+    from shuyuan.load.model import Model
     from shuyuan.teach.course import Course
 
 MOST_COMPARED = 100_000  # sequences looked at for duplicates and their ends
@@ -101,7 +104,7 @@ def look_over(course: Course, plan: Plan, net: torch.nn.Module, learned: Mapping
     """Check what a plan will teach; no weight changes. What makes teaching senseless is a `Fixable`."""
     looked_at = list(islice(course.sequences, MOST_COMPARED))
     unended = _unended(looked_at, _end_tokens(net, course))
-    difference = check_loss(net, learned, loss, looked_at)
+    difference = check_loss(net, learned, looked_at)
     longest = course.pack.pack(heapq.nlargest(course.batch, course.sequences, key=lambda s: len(s.ids)))
     usual = plan.batch(0)
     with measured() as cost:
@@ -140,13 +143,13 @@ def look_over(course: Course, plan: Plan, net: torch.nn.Module, learned: Mapping
     )
 
 
-def check_loss(net: torch.nn.Module, learned: Mapping[str, Tensor], loss: Loss, sequences: Sequence[Encoded]) -> float:
-    """How far our packed loss is from the model's own on one short sequence, in nats a token.
+def check_loss(net: torch.nn.Module, learned: Mapping[str, Tensor], sequences: Sequence[Encoded]) -> float:
+    """How far our loss of learned tokens is from the model's own on one short sequence, in nats a token.
 
     A model whose output layer does something special (caps or scales its logits) would be taught something else than
     it computes when it answers: refused.
     """
-    shortest = min((s for s in sequences if s.targets), key=lambda s: len(s.ids))
+    shortest = min((s for s in sequences if s.targets), key=lambda s: len(s.ids)).parts[0]
     first = max(0, shortest.learned.index(True, 1) - MOST_PARITY // 2)
     part = Encoded(shortest.ids[first:][:MOST_PARITY], shortest.learned[first:][:MOST_PARITY], shortest.source)
     weight = net.get_input_embeddings().weight  # type: ignore[operator]
@@ -156,7 +159,7 @@ def check_loss(net: torch.nn.Module, learned: Mapping[str, Tensor], loss: Loss, 
     with torch.no_grad():
         theirs = float(net(input_ids=ids, labels=labels, use_cache=False).loss)
         with prepared(net, learned):
-            ours = loss.loss(net, (part,)).item() / part.targets
+            ours = Supervised().loss(net, (part,)).item() / part.targets
     tolerance = LOSS_TOLERANCE[weight.dtype]
     if not abs(ours - theirs) <= tolerance * (1 + abs(theirs)):
         raise Fixable(
@@ -197,13 +200,16 @@ def _is_raw(sequence: Encoded) -> bool:
 
 
 def _duplicates(sequences: Sequence[Encoded]) -> tuple[int, int]:
-    """How many sequences are the same as an earlier one, and how many ask the same and learn something else."""
+    """How many sequences are the same as an earlier one, and how many ask the same and learn something else.
+
+    A pair asks which of two endings is better.
+    """
     whole: set[int] = set()
     asked: dict[int, int] = {}
     repeated = contradictory = 0
     for sequence in sequences:
         content = hash((sequence.ids, sequence.learned))
-        question = hash(tuple(i for i, on in zip(sequence.ids, sequence.learned, strict=True) if not on))
+        question = hash(_asked(sequence))
         repeated += content in whole
         known = asked.setdefault(question, content)
         contradictory += known != content and content not in whole and not _is_raw(sequence)
@@ -211,21 +217,32 @@ def _duplicates(sequences: Sequence[Encoded]) -> tuple[int, int]:
     return repeated, contradictory
 
 
+def _asked(sequence: Encoded) -> object:
+    if isinstance(sequence, Pair):
+        return frozenset(part.ids for part in sequence.parts)
+    return tuple(i for i, on in zip(sequence.ids, sequence.learned, strict=True) if not on)
+
+
 def _sample(sequences: Sequence[Encoded], course: Course) -> str:
-    """The sequence of middling length as the model reads it, its learned tokens between brackets."""
+    """The sequence of middling length as the model reads it, its learned tokens between brackets; of a pair both."""
     if course.model is None:
         return "(no tokenizer is known)"
     chosen = sorted(sequences, key=lambda s: len(s.ids))[len(sequences) // 2]
+    text = "\nis to be better than\n".join(_shown(part, course.model) for part in chosen.parts)
+    return f"{text}\n({chosen.source})"
+
+
+def _shown(sequence: Encoded, model: Model) -> str:
     text, start = "", 0
-    for at in range(1, len(chosen.ids) + 1):
-        if at == len(chosen.ids) or chosen.learned[at] != chosen.learned[start]:
-            piece = str(course.model.tokenizer.decode(chosen.ids[start:at], skip_special_tokens=False))
-            text += f"{LEARNED[0]}{piece}{LEARNED[1]}" if chosen.learned[start] else piece
+    for at in range(1, len(sequence.ids) + 1):
+        if at == len(sequence.ids) or sequence.learned[at] != sequence.learned[start]:
+            piece = str(model.tokenizer.decode(sequence.ids[start:at], skip_special_tokens=False))
+            text += f"{LEARNED[0]}{piece}{LEARNED[1]}" if sequence.learned[start] else piece
             start = at
     if len(text) > SAMPLE_CHARACTERS:
         half = SAMPLE_CHARACTERS // 2
         text = f"{text[:half]}\n… {len(text) - 2 * half:,} characters …\n{text[-half:]}"
-    return f"{text}\n({chosen.source})"
+    return text
 
 
 def _update_seconds(learned: Mapping[str, Tensor]) -> float:

@@ -14,7 +14,7 @@ from shuyuan.base.errors import Fixable, near_miss
 from shuyuan.prepare.mixture import Strategy
 from shuyuan.read.encoding import decode
 from shuyuan.read.formats import load
-from shuyuan.teach.recipe_keys import ELSEWHERE, FAMILIES, NEEDLESS, USED
+from shuyuan.teach.recipe_keys import ELSEWHERE, FAMILIES, NEEDLESS, PREFERENCE, USED
 
 # What LLaMA-Factory and transformers take where a recipe says nothing.
 _DEFAULTS: dict[str, Any] = {
@@ -31,6 +31,8 @@ _DEFAULTS: dict[str, Any] = {
     "lora_rank": 8,
     "freeze_trainable_layers": 2,
     "val_size": 0.0,
+    "pref_beta": 0.1,
+    "pref_loss": "sigmoid",
 }
 _SAID = ("cutoff_len", "learning_rate", "num_train_epochs", "per_device_train_batch_size", "lora_rank")
 
@@ -76,7 +78,8 @@ def read_recipe(path: Path) -> Recipe:
     silent = [f"{key} {_DEFAULTS[key]}" for key in _SAID if key not in given.values]
     if silent:
         notes.append(f"left out in the recipe, so as LLaMA-Factory has it: {', '.join(silent)}")
-    needless = {key: NEEDLESS.get(key, "") for key in given.values if key not in USED}
+    used = (*USED, *PREFERENCE) if route == "dpo" else USED
+    needless = {key: NEEDLESS.get(key, "") for key in given.values if key not in used}
     if needless:
         notes.append(f"not needed here: {', '.join(needless)}")
     notes += [f"{key}: {why}" for key, why in needless.items() if why and given.on(key)]
@@ -99,7 +102,7 @@ def read_recipe(path: Path) -> Recipe:
 
 def _route(given: _Given, notes: list[str]) -> tuple[str, dict[str, Any]]:
     """The route, and the settings that are its own."""
-    stage = given.one_of("stage", ("sft", "pt"), others=("rm", "ppo", "dpo", "kto"))
+    stage = given.one_of("stage", ("sft", "pt", "dpo"), others=("rm", "ppo", "kto"))
     kind = given.one_of("finetuning_type", ("lora", "full", "freeze"), others=("oft",))
     if given.on("do_train", default=True) is False:
         raise given.wrong("do_train", "the recipe teaches nothing ('do_train: false')", "set it to true")
@@ -114,26 +117,50 @@ def _route(given: _Given, notes: list[str]) -> tuple[str, dict[str, Any]]:
             raise given.wrong(key, what, "write 'finetuning_type: full'")
         notes.append("stage pt → the route continue, without replay of other text (--replay 0.1 guards the old skills)")
         return "continue", {"replay": 0.0}
+    if stage == "dpo":
+        return "dpo", _preference(given, kind, bits) | _adapter(given, notes)
     if kind == "full":
         return "full", {}
     if kind == "freeze":
         return "freeze", {"blocks": given.whole("freeze_trainable_layers")}
-    rank = given.whole("lora_rank")
-    alpha = given.number("lora_alpha") if given.on("lora_alpha") else 2.0 * rank
-    if not given.on("lora_alpha"):
-        notes.append(f"alpha {alpha:g} = 2 × rank {rank}")
-    settings: dict[str, Any] = {"rank": rank, "alpha": alpha}
-    for key, setting in (("use_rslora", "rslora"), ("use_dora", "dora"), ("pissa_init", "pissa")):
-        if given.on(key):
-            settings[setting] = True
-    if given.on("loraplus_lr_ratio"):
-        settings["plus_ratio"] = given.number("loraplus_lr_ratio")
+    settings = _adapter(given, notes)
+    if given.on("pissa_init"):
+        settings["pissa"] = True
     if bits is None:
         return "lora", settings
     if "pissa" in settings:
         raise given.wrong("pissa_init", "PiSSA and a quantised base exclude each other", "remove one of them")
     notes.append("quantization_bit 4 → the route qlora")
     return "qlora", settings | {"double": given.on("double_quantization", default=True)}
+
+
+def _preference(given: _Given, kind: str, bits: float | None) -> dict[str, Any]:
+    """What the stage dpo has of its own."""
+    given.one_of("pref_loss", ("sigmoid",), others=("hinge", "ipo", "kto_pair", "orpo", "simpo"))
+    if kind != "lora":
+        raise given.wrong("finetuning_type", f"'stage: dpo' moves an adapter here, and not '{kind}'", "write 'lora'")
+    for key in ("pref_ftx", "pref_bco_weight", "dpo_label_smoothing", "ld_alpha", "pissa_init"):
+        if given.on(key) and _number(given.values[key]) != 0:
+            raise given.wrong(key, f"'{key}: {given.values[key]}' is not here with 'stage: dpo'", "remove it")
+    if bits is not None:
+        what = "'stage: dpo' on a base in four bits is not here in one step"
+        raise given.wrong("quantization_bit", what, "remove it, or teach qlora and then: shuyuan teach dpo --on qlora")
+    return {"beta": given.number("pref_beta")}
+
+
+def _adapter(given: _Given, notes: list[str]) -> dict[str, Any]:
+    """What every adapter has."""
+    rank = given.whole("lora_rank")
+    alpha = given.number("lora_alpha") if given.on("lora_alpha") else 2.0 * rank
+    if not given.on("lora_alpha"):
+        notes.append(f"alpha {alpha:g} = 2 × rank {rank}")
+    settings: dict[str, Any] = {"rank": rank, "alpha": alpha}
+    for key, setting in (("use_rslora", "rslora"), ("use_dora", "dora")):
+        if given.on(key):
+            settings[setting] = True
+    if given.on("loraplus_lr_ratio"):
+        settings["plus_ratio"] = given.number("loraplus_lr_ratio")
+    return settings
 
 
 def _mixing(given: _Given) -> tuple[Strategy, tuple[float, ...]]:

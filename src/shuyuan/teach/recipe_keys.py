@@ -15,6 +15,7 @@ USED = _words(
     "lora_rank lora_alpha use_rslora use_dora pissa_init loraplus_lr_ratio freeze_trainable_layers quantization_bit "
     "double_quantization val_size early_stopping_steps"
 )
+PREFERENCE = _words("pref_beta pref_loss")  # used where the stage is dpo
 
 # Keys that change nothing here, with the reason where one is worth reading.
 NEEDLESS = dict.fromkeys(

@@ -30,7 +30,7 @@ RATES_SHARE = 0.5  # of the budget; the rest goes to the epochs
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial: `loss` is held out, in nats a token, at its end; infinite where it ended in no number."""
+    """One trial: `loss` is held out, in nats a target, at its end; infinite where it ended in no number."""
 
     learning_rate: float
     steps: int

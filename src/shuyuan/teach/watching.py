@@ -11,6 +11,7 @@ import numpy as np
 from shuyuan.base.guards import Guards
 from shuyuan.base.progress import say
 from shuyuan.prepare.chat import Encoded
+from shuyuan.prepare.endings import Pair
 from shuyuan.prepare.pack import Pack
 
 if TYPE_CHECKING:
@@ -93,9 +94,12 @@ def _general(model: Model, pack: Pack, most: int) -> Sample:
     return Sample(pack.pack(sequences), size)
 
 
-def _size_bytes(sequences: Iterable[Encoded], model: Model | None) -> int:
-    """The UTF-8 bytes that the learned tokens say; those that end a turn say nothing. 0 without a tokenizer."""
-    if model is None:
+def _size_bytes(sequences: Sequence[Encoded], model: Model | None) -> int:
+    """The UTF-8 bytes that the learned tokens say; those that end a turn say nothing.
+
+    0 without a tokenizer, and for pairs, whose loss is no likelihood of what is said.
+    """
+    if model is None or any(isinstance(sequence, Pair) for sequence in sequences):
         return 0
     said = ([i for i, on in zip(s.ids, s.learned, strict=True) if on] for s in sequences)
     return sum(len(str(model.tokenizer.decode(ids, skip_special_tokens=True)).encode()) for ids in said)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -28,10 +28,15 @@ LOG = "log.jsonl"
 
 
 class Loss(Protocol):
-    """What a file in this room offers the loop."""
+    """What a file in this room offers the loop. `unit`: what it counts as a target, in a word."""
+
+    unit: ClassVar[str]
 
     def loss(self, net: torch.nn.Module, row: Row) -> Tensor:
-        """The loss of a packed row, summed over the tokens that count: a float32 scalar with a gradient."""
+        """The loss of a packed row, summed over the targets in it: a float32 scalar with a gradient."""
+
+    def figures(self, rows: Sequence[Row]) -> dict[str, float]:
+        """What else is known of rows whose loss was just computed, by name, for the log."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What happened: each step's loss (nats a learned token), the tokens computed on in this process, the looks."""
+    """What happened: each step's loss (nats a target), the tokens computed on in this process, the looks."""
 
     losses: tuple[float, ...]
     tokens: int
@@ -98,7 +103,7 @@ def prepared(net: torch.nn.Module, learned: Mapping[str, Tensor]) -> Iterator[No
 
 
 def gradients(net: torch.nn.Module, loss: Loss, rows: Sequence[Row]) -> float:
-    """Add the gradients of a step's rows to the weights; its loss in nats a learned token, in whichever rows."""
+    """Add the gradients of a step's rows to the weights; its loss in nats a target, in whichever rows."""
     targets = sum(sequence.targets for row in rows for sequence in row)
     value = 0.0
     for row in rows:
@@ -128,7 +133,10 @@ def _steps(net: torch.nn.Module, optimiser: AdamW, loss: Loss, plan: Plan) -> Fi
             said = {"step": step + 1, "steps": plan.steps, "loss": value, "gradient_norm": norm, "learning_rate": rate}
             spent = {"tokens": tokens_of(rows), "targets": sum(s.targets for row in rows for s in row)}
             seen = watcher.look(step + 1)
-            append_jsonl(plan.folder / LOG, [said | spent | {"seconds": round(time.monotonic() - began, 3)} | seen])
+            append_jsonl(
+                plan.folder / LOG,
+                [said | loss.figures(rows) | spent | {"seconds": round(time.monotonic() - began, 3)} | seen],
+            )
             bar.advance(note=f"loss {value:.3f}")
             if watcher.standing.stop:
                 bar.total = step + 1

@@ -32,14 +32,14 @@ _LEVELS = "▁▂▃▄▅▆▇█"
 
 @dataclass(frozen=True)
 class Sample:
-    """Fixed rows to look at; `size_bytes` is the UTF-8 length of what their learned tokens say."""
+    """Fixed rows to look at; `size_bytes` is the UTF-8 length of what their learned tokens say, 0 for pairs."""
 
     rows: tuple[Row, ...] = ()
     size_bytes: int = 0
 
     @property
     def targets(self) -> int:
-        """How many tokens the loss counts."""
+        """How many the loss counts."""
         return sum(sequence.targets for row in self.rows for sequence in row)
 
     @property
@@ -60,12 +60,16 @@ class Watch:
 
 @dataclass(frozen=True)
 class Look:
-    """What was measured after a step: the held-out loss in nats a learned token, and bits a byte."""
+    """What was measured after a step: the held-out loss in nats a target, and bits a byte.
+
+    `held_out_accuracy`: of pairs, the share in which the better ending has gained on the worse one.
+    """
 
     step: int
     held_out_loss: float | None = None
     held_out_bits_per_byte: float | None = None
     general_bits_per_byte: float | None = None
+    held_out_accuracy: float | None = None
 
 
 @dataclass(frozen=True)
@@ -149,6 +153,7 @@ class Watcher:
             None if held_nats is None else held_nats / held.targets,
             None if held_nats is None or not held.size_bytes else bits_per_byte(held_nats, held.size_bytes),
             bits_per_byte(self._nats(Supervised(), general), general.size_bytes) if general.rows else None,
+            self._loss.figures(held.rows).get("accuracy") if held.rows else None,
         )
         self.looks.append(look)
         before, self.standing = self.standing, standing(self.looks, self._watch.guards)
@@ -177,7 +182,7 @@ class Watcher:
                 self._learned[name].copy_(tensor)
             say(f"the weights of step {best.step} are kept: the best of {len(self.looks) - 1} looks")
         word, evidence = verdict(losses, self.looks, best)
-        drawn = curves(losses, self.looks, best)
+        drawn = curves(losses, self.looks, best, self._loss.unit)
         say(f"{drawn}\nverdict: {word}: {evidence}")
         summary = {
             "verdict": word,
@@ -220,15 +225,17 @@ def verdict(losses: Sequence[float], looks: Sequence[Look], best: Look) -> tuple
     return "fit", f"{went} and has settled; {trained}"
 
 
-def curves(losses: Sequence[float], looks: Sequence[Look], best: Look) -> str:
-    """The run's curves as lines of text, one value a look."""
+def curves(losses: Sequence[float], looks: Sequence[Look], best: Look, unit: str = "token") -> str:
+    """The run's curves as lines of text, one value a look; `unit` is what the loss counts."""
     spans = list(pairwise([look.step for look in looks])) or [(0, len(losses))]
     trained = [sum(losses[a:b]) / len(losses[a:b]) for a, b in spans if losses[a:b]]
-    lines = [_line("training", trained, "nats a token")]
+    lines = [_line("training", trained, f"nats a {unit}")]
     held = [look.held_out_loss for look in looks if look.held_out_loss is not None]
     if held:
-        bits = f", {best.held_out_bits_per_byte:.2f} bits a byte" if best.held_out_bits_per_byte else ""
-        lines.append(_line("held out", held, f"nats a token; best {best.held_out_loss:.2f} at step {best.step}{bits}"))
+        more = f", {best.held_out_bits_per_byte:.2f} bits a byte" if best.held_out_bits_per_byte else ""
+        if best.held_out_accuracy is not None:
+            more = f", {best.held_out_accuracy:.0%} of the {unit}s right"
+        lines.append(_line("held out", held, f"nats a {unit}; best {best.held_out_loss:.2f} at step {best.step}{more}"))
     general = [look.general_bits_per_byte for look in looks if look.general_bits_per_byte is not None]
     if general:
         lines.append(_line("general", general, "bits a byte of general text"))

@@ -37,7 +37,7 @@ export interface Job {
   result: Record<string, unknown> | null
   error: Problem | null
 }
-export interface Point { step: number; steps: number; loss?: number; held_out_loss?: number; general_bits_per_byte?: number }
+export interface Point { step: number; steps: number; loss?: number; held_out_loss?: number; accuracy?: number; general_bits_per_byte?: number }
 export interface FileRow { source: string; bytes: number; fault: string; title: string; language: string; characters: number; pages: number; passages: number; pinned: boolean; tags: string[]; group: string }
 export interface Mark { source: string; pinned: boolean; tags: string[]; group: string }
 export interface Within { tags: string[]; folder: string; kind: string }
