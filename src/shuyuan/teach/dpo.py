@@ -16,7 +16,7 @@ class Dpo(LowRank):
 
     learns_pairs: ClassVar[bool] = True
     beta: Annotated[float, Field(gt=0, le=10, description="how strongly the model is held to where it began")] = 0.1
-    learning_rate: Annotated[float, Field(gt=0, le=0.1, description="peak learning rate")] = 5e-5
+    learning_rate: Annotated[float, Field(gt=0, le=0.1, description="peak learning rate")] = 2e-4
     epochs: Annotated[int, Field(ge=1, le=1000, description="times every pair is seen")] = 3
     batch: Annotated[int, Field(ge=1, le=4096, description="pairs a step")] = 8
     longest: Annotated[int, Field(ge=16, le=1 << 17, description="tokens after which each ending is cut")] = 1024
