@@ -430,7 +430,8 @@ def test_files_are_opened_only_where_paths_were_made_safe() -> None:
     }
     assert {name for name, _ in seen} <= {
         "app.py", "documents.py", "embeddings.py", "exams.py", "files.py", "house.py", "jobs.py", "machine.py",
-        "models.py", "pages.py", "queue.py", "tail.py", "work.py", "workspaces.py", "asking.py", "access.py", "webhooks.py",
+        "models.py", "pages.py", "queue.py", "tail.py", "work.py", "workspaces.py", "asking.py", "access.py",
+        "webhooks.py",
     }  # fmt: skip
 
 
