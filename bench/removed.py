@@ -7,10 +7,9 @@ facts are asked in query mode, and once more of the library with all pages whole
 default model, embedder, settings.
 
 With the answers removed, refused is right and everything else is invented; with all pages whole, refused is a loss
-where the answer would have been right. The model is asked whatever the evidence (`recall/evidence.py`), so that every
-threshold of it (`shuyuan ask --evidence`) can be counted; the first table is at the default. Only half of the facts is
-asked here; rules are worked on with the other (`--development`, only shown). Intervals: 95 %, Wilson, for as many
-independent questions as the spread between facts says there are.
+where the answer would have been right. Only half of the facts is asked here; rules are worked on with the other
+(`--development`, only shown). Intervals: 95 %, Wilson, for as many independent questions as the spread between facts
+says there are.
 
 python bench/removed.py FOLDER
 """
@@ -35,7 +34,6 @@ from shuyuan.base.progress import Bar, say
 from shuyuan.base.records import Answer, Passage, Question, ask
 from shuyuan.examine.statistics import intervals
 from shuyuan.load.answering import ModelAssistant
-from shuyuan.load.catalogue import entries
 from shuyuan.load.embedder import open_embedder
 from shuyuan.load.model import open_model
 from shuyuan.measure.accuracy import Accuracy
@@ -54,7 +52,6 @@ TOGETHER = 4  # facts whose answers are removed at the same time
 BATCH = 16
 STATES, LANGUAGES = ("whole", "removed"), ("en", "zh")
 OUTCOMES = ("refused", "right", "another answer")
-LEAST = (0.0, 1.8, 1.9, 1.95, 2.0, 2.05, 2.1)  # thresholds of evidence; the default is among them
 
 
 @dataclass(frozen=True)
@@ -80,10 +77,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="where vectors and answers are kept between runs")
     parser.add_argument("--facts", type=int, default=40, help="at most so many facts of the half")
+    parser.add_argument("--evidence", type=float, help="as for `shuyuan ask`; left out: the default")
     parser.add_argument("--development", action="store_true", help="the half that may be looked at; nothing is kept")
     given = parser.parse_args()
     facts = drawn_from([fact for fact in facts_asked() if tuned_on(fact.name) == given.development], given.facts)
-    rows = asked(facts, given.folder)
+    rows = asked(facts, given)
     write_json(given.folder / f"removed-{'development' if given.development else 'final'}.json", rows)
     figures = {name: counted(rows, name) for name in LANGUAGES}
     if given.development:
@@ -134,7 +132,7 @@ def pages(without: Sequence[Fact], folder: Path) -> tuple[list[Passage], float]:
     return passages, gone / there
 
 
-def asked(facts: Sequence[Fact], folder: Path) -> list[dict[str, Any]]:
+def asked(facts: Sequence[Fact], given: argparse.Namespace) -> list[dict[str, Any]]:
     """Each question's answer from the whole library, and from one without what answers it."""
     embedder, inner = open_embedder(EMBEDDER), ModelAssistant("bare", open_model(MODEL))
     rows: list[dict[str, Any]] = []
@@ -143,8 +141,8 @@ def asked(facts: Sequence[Fact], folder: Path) -> list[dict[str, Any]]:
         for state, group in [("whole", facts), *(("removed", group) for group in groups)]:
             with tempfile.TemporaryDirectory() as scratch:
                 passages, gone = pages([] if state == "whole" else group, Path(scratch))
-            library = Library.build(folder / "removed", passages, embedder, folder, store="memory")
-            assistant = GroundedAssistant("retrieve", inner, library, Ground(evidence=0.0))
+            library = Library.build(given.folder / "removed", passages, embedder, given.folder, store="memory")
+            assistant = GroundedAssistant("retrieve", inner, library, Ground(evidence=given.evidence))
             questions = [question for fact in group for question in fact.questions]
             for start in range(0, len(questions), BATCH):
                 part = questions[start : start + BATCH]
@@ -165,6 +163,7 @@ def _row(state: str, gone: float, question: Question, answer: Answer, evidence: 
         "question": question.text,
         "answers": question.answers,
         "evidence": evidence,
+        "answerable": answer.answerable,
         "refused": answer.refused,
         "right": Accuracy().measure(answer, question) == 1.0,
         "text": answer.text,
@@ -173,20 +172,19 @@ def _row(state: str, gone: float, question: Question, answer: Answer, evidence: 
 
 
 def counted(rows: Sequence[Mapping[str, Any]], language: str) -> dict[str, Any]:
-    """Shares of one language's questions, with their intervals, at each threshold of evidence."""
+    """Shares of one language's questions, with their intervals."""
     figures: dict[str, Any] = {}
     for state in STATES:
         of = [row for row in rows if (row["state"], row["language"]) == (state, language)]
         gone = round(float(np.mean([row["gone"] for row in of])), 4)
-        at = {str(least): _shares(of, least) for least in LEAST}
-        figures[state] = {"n": len(of), "sentences_gone": gone, "at": at}
+        figures[state] = {"n": len(of), "sentences_gone": gone, **_shares(of)}
     return figures
 
 
-def _shares(of: Sequence[Mapping[str, Any]], least: float) -> dict[str, dict[str, float]]:
-    refused = [row["refused"] or row["evidence"] < least for row in of]
-    right = [row["right"] and not no for row, no in zip(of, refused, strict=True)]
-    wrong = [not row["right"] and not no for row, no in zip(of, refused, strict=True)]
+def _shares(of: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    refused = [row["refused"] for row in of]
+    right = [row["right"] and not row["refused"] for row in of]
+    wrong = [not row["right"] and not row["refused"] for row in of]
     shares = intervals(np.array([refused, right, wrong], float), [row["fact"] for row in of])
     return {
         name: {"value": round(one.value, 3), "low": round(one.low or 0, 3), "high": round(one.high or 0, 3)}
@@ -197,29 +195,19 @@ def _shares(of: Sequence[Mapping[str, Any]], least: float) -> dict[str, dict[str
 def drawn(record: Mapping[str, Any]) -> str:
     """The record for a reader."""
     of = record["handbook"]
-    own = str(entries()[EMBEDDER].evidence)
 
     def cell(figure: Mapping[str, float]) -> str:
         return f"{figure['value']:.1%} ({figure['low']:.1%} to {figure['high']:.1%})"
 
     lines = ["# When the right answers are taken out of the documents", "", place(of), ""]
     lines += [(__doc__ or "").partition("\n\n")[2].rpartition("\n\n")[0], ""]
-    lines += [f"{of['facts']} facts, {MODEL}, {EMBEDDER}, query mode, least evidence {own}.", ""]
+    lines += [f"{of['facts']} facts, {MODEL}, {EMBEDDER}, query mode.", ""]
     lines += [f"| questions | documents | n | sentences gone | {' | '.join(OUTCOMES)} |", "|-|-|-|-|-|-|-|"]
     for language in LANGUAGES:
         for state in STATES:
             one = of[language][state]
-            shares = " | ".join(cell(one["at"][own][name]) for name in OUTCOMES)
+            shares = " | ".join(cell(one[name]) for name in OUTCOMES)
             lines.append(f"| {language} | {state} | {one['n']} | {one['sentences_gone']:.1%} | {shares} |")
-    lines += ["", "At other thresholds of evidence:", ""]
-    lines += ["| questions | least evidence | removed: refused | whole: refused | right | another answer |"]
-    lines += ["|-|-|-|-|-|-|"]
-    for language in LANGUAGES:
-        for least in map(str, LEAST):
-            whole, removed = (of[language][state]["at"][least] for state in STATES)
-            figures = [removed["refused"], *(whole[name] for name in OUTCOMES)]
-            cells = " | ".join(f"{one['value']:.1%}" for one in figures)
-            lines.append(f"| {language} | {least} | {cells} |")
     return "\n".join([*lines, ""])
 
 

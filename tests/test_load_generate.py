@@ -25,7 +25,7 @@ from shuyuan.load.answering import ModelAssistant
 from shuyuan.load.batching import Ask, Batcher, batcher_of
 from shuyuan.load.choosing import drawn, likely
 from shuyuan.load.drafting import Drafts
-from shuyuan.load.engines import TRIAL, Feed, distance, engine_of
+from shuyuan.load.engines import TRIAL, Feed, distance, engine_of, watched
 from shuyuan.load.fallback import Generic
 from shuyuan.load.fast import Forward
 from shuyuan.load.generate import generate
@@ -130,16 +130,37 @@ def test_logits_are_those_of_transformers_however_the_rows_are_read(name: str, p
     first, second = prompts(2, 250)
     first, second = (first * 9)[:200], (second * 9)[:61]
     with torch.inference_mode():
-        right_1, right_2 = (net(torch.tensor([tokens])).logits[0] for tokens in (first, second))
+        whole = [net(torch.tensor([tokens]), output_hidden_states=True) for tokens in (first, second)]
+    (right_1, right_2), (state_1, state_2) = zip(
+        *((of.logits[0], of.hidden_states[watched(len(of.hidden_states) - 1)][0]) for of in whole), strict=True
+    )
     forward = Forward(net, pack)
     one, two = forward.open(256), forward.open(300)
-    logits = forward.read([Feed(one, first[:70], 0), Feed(two, second[:50], 3)])
-    torch.testing.assert_close(logits, right_2[47:50], atol=2e-5, rtol=1e-4)
-    logits = forward.read([Feed(two, [1, 2, 3], 3), Feed(one, first[70:199], 1)])  # read in vain and taken back
-    torch.testing.assert_close(logits[3:], right_1[198:199], atol=2e-5, rtol=1e-4)
+    read = forward.read([Feed(one, first[:70], 0), Feed(two, second[:50], 3)])
+    close(read.logits_NV, right_2[47:50])
+    close(read.states_ND, state_2[47:50])
+    read = forward.read([Feed(two, [1, 2, 3], 3), Feed(one, first[70:199], 1)])  # read in vain and taken back
+    close(read.logits_NV[3:], right_1[198:199])
     two.length = 50
-    logits = forward.read([Feed(one, first[199:], 1), Feed(two, second[50:], 11)])
-    torch.testing.assert_close(logits, torch.cat([right_1[199:], right_2[50:]]), atol=2e-5, rtol=1e-4)
+    read = forward.read([Feed(one, first[199:], 1), Feed(two, second[50:], 11)])
+    close(read.logits_NV, torch.cat([right_1[199:], right_2[50:]]))
+    close(read.states_ND, torch.cat([state_1[199:], state_2[50:]]))
+
+
+def test_the_state_at_the_end_of_a_prompt_is_that_of_transformers(tiny: Model) -> None:
+    asked = prompts(3, 90)
+    for engine in (None, Generic(tiny.net)):
+        batcher = fresh(tiny.net, "states")
+        batcher._engine = engine
+        rows = batcher.submit([Ask(prompt, 5, NEVER) for prompt in [*asked, asked[0]]])
+        for row, prompt in zip(rows, [*asked, asked[0]], strict=True):
+            with torch.inference_mode():
+                right = tiny.net(torch.tensor([prompt]), output_hidden_states=True).hidden_states
+            close(row.wait().state, right[watched(len(right) - 1)][0, -1])
+
+
+def close(ours: torch.Tensor, right: torch.Tensor) -> None:
+    torch.testing.assert_close(ours, right, atol=2e-5, rtol=1e-4)
 
 
 def test_a_network_of_another_kind_is_answered_by_transformers_and_that_is_said(capsys: pytest.CaptureFixture) -> None:

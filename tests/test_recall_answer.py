@@ -17,7 +17,7 @@ from shuyuan.load.embedder import open_embedder
 from shuyuan.load.model import open_model
 from shuyuan.load.pulling import present
 from shuyuan.recall.citing import key_terms, support
-from shuyuan.recall.evidence import evidence
+from shuyuan.recall.evidence import enough, evidence, hopeless
 from shuyuan.recall.ground import Ground
 from shuyuan.recall.grounded import AT_ONCE, GroundedAssistant
 from shuyuan.recall.searching import Library
@@ -29,8 +29,8 @@ class Says:
 
     name = "says"
 
-    def __init__(self, *texts: str) -> None:
-        self.texts = list(texts)
+    def __init__(self, *texts: str, answerable: float | None = None) -> None:
+        self.texts, self.answerable = list(texts), answerable
         self.asked: list[str] = []
         self.decodings: list[Decoding] = []
 
@@ -42,7 +42,8 @@ class Says:
         for conversation in conversations:
             self.asked.append(conversation[-1].content)
             self.decodings.append(decoding)
-            answers.append(Answer(self.texts.pop(0), prompt_tokens=7, answer_tokens=3, seconds=1.0))
+            said = Answer(self.texts.pop(0), prompt_tokens=7, answer_tokens=3, seconds=1.0, answerable=self.answerable)
+            answers.append(said)
         return answers
 
 
@@ -188,15 +189,41 @@ def test_what_is_asked_stands_in_one_place() -> None:
     assert evidence(question, [together]) > evidence(question, [apart])
 
 
+def test_what_the_model_sees_is_weighed_with_the_evidence() -> None:
+    assert enough(1.9, 1.9)
+    assert not enough(1.89, 1.9)
+    assert enough(1.9, 1.9, answerable=0.0)
+    assert not enough(1.9, 1.9, answerable=-0.1)
+    assert enough(1.7, 1.9, answerable=1.5)  # read and understood
+    assert not enough(2.1, 1.9, answerable=-1.5)  # on the topic, and not there
+    assert enough(0.0, 0.0, answerable=-9.0)  # any evidence is enough
+    assert hopeless(1.5, 1.9)
+    assert not hopeless(1.7, 1.9)
+    assert not hopeless(0.0, 0.0)
+
+
+def test_a_model_that_sees_no_answer_in_what_it_read_is_believed(library: Library) -> None:
+    question = "What is the default rank of LoRA?"
+    held = library.evidence([question], library.search_all([question], 4))[0]
+    ground = Ground(threshold=-1.0, evidence=held)
+    for seen, refused in ((None, False), (0.1, False), (-0.1, True)):
+        inner = Says(*["The default rank is 16."] * 2, answerable=seen)
+        (answer,) = GroundedAssistant("r", inner, library, ground).answer([ask(question)])
+        assert (answer.refused, answer.answerable) == (refused, seen)
+
+
 def test_without_evidence_the_model_is_not_asked(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    inner = Says("The default rank is 16.")
+    inner = Says(*["The default rank is 16."] * 5)
     question = "What is the default rank of LoRA?"
     held = library.evidence([question, "xylophone"], library.search_all([question, "xylophone"], 4))
     assert held[0] > held[1]
-    strict = Ground(threshold=-1.0, evidence=held[0] + 0.01)
+    strict = Ground(threshold=-1.0, evidence=held[0] + 0.31)
     (refused,) = GroundedAssistant("r", inner, library, strict).answer([ask(question)])
     assert refused.refused
     assert not inner.asked
+    strict = Ground(threshold=-1.0, evidence=held[0] + 0.01)  # worth a look, and then not enough
+    assert GroundedAssistant("r", inner, library, strict).answer([ask(question)])[0].refused
+    assert inner.asked
     loose = Ground(threshold=-1.0, evidence=held[0] - 0.01)
     (answered,) = GroundedAssistant("r", inner, library, loose).answer([ask(question)])
     assert answered.text == "The default rank is 16."

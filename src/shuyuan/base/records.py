@@ -265,7 +265,8 @@ class Answer:
     the assistant says so. `beyond`: the text is not from the library (chat mode says so to the reader). `unsupported`
     holds start and end of the sentences of `text` that nothing in the library speaks for (assistants without a library
     cannot tell). `cut`: the answer ended at its greatest length, not by itself. `seconds` is wall time. `prompt` is the
-    whole text that the model read, as its chat template rendered it ("" where that is not known).
+    whole text that the model read, as its chat template rendered it ("" where that is not known). `answerable`: the
+    log-odds, by the model's own states, that what it read before a question holds the answer; None: it cannot tell.
     """
 
     text: str
@@ -280,6 +281,7 @@ class Answer:
     logprobs: tuple[TokenLogprob, ...] = ()
     unsupported: tuple[tuple[int, int], ...] = ()
     prompt: str = ""
+    answerable: float | None = None
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:

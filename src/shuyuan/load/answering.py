@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from shuyuan.base.errors import Fixable
 from shuyuan.base.records import GREEDY, Answer, Conversation, Decoding, Message, TokenLogprob
+from shuyuan.load.answerable import sense_of
 from shuyuan.load.batching import Ask, Row
 from shuyuan.load.choosing import Likely
 from shuyuan.load.generate import going
@@ -109,6 +110,7 @@ class ModelAssistant:
                 self.model.tokenizer.decode(tokens[:count], skip_special_tokens=True) for count in range(len(tokens))
             )
             told = told[: next((n for n, text in enumerate(texts) if len(text.lstrip()) >= len(speech.text)), None)]
+        sense = sense_of(self.model)
         answer = Answer(
             speech.text,
             prompt_tokens=len(row.ask.prompt),
@@ -117,6 +119,7 @@ class ModelAssistant:
             cut=row.cut and not speech.stopped,
             logprobs=tuple(self._told(each) for each in told),
             prompt=str(self.model.tokenizer.decode(row.ask.prompt)),
+            answerable=sense.of(row.state) if sense and row.state is not None else None,
         )
         return answer, rest
 

@@ -60,13 +60,14 @@ class Ask:
 
 
 class Row:
-    """A prompt and what was said after it. `cut`: it ended at its greatest length."""
+    """A prompt and what was said after it. `cut`: it ended at its greatest length. `state`: see `Read`, at its end."""
 
     def __init__(self, ask: Ask) -> None:
         self.ask, self.tokens = ask, list(ask.prompt)
         self.likelihoods = list[Likely]()
         self.cut = self.cancelled = False
         self.error: BaseException | None = None
+        self.state: Tensor | None = None
         self.place: Any = None
         self.drafts = Drafts()
         self._ended = threading.Event()
@@ -160,10 +161,12 @@ class Batcher:
 
     def _step(self, engine: Engine) -> None:
         feeds = self._feeds(engine)
-        logits_NV = engine.read([feed for _, feed in feeds])
+        logits_NV, states_ND = engine.read([feed for _, feed in feeds])
         best_N = logits_NV.max(-1).indices.tolist() if len(logits_NV) else []  # argmax is five times slower
         at = 0
         for row, feed in feeds:
+            if feed.wanted and row.state is None:
+                row.state = states_ND[at].clone()
             if feed.wanted and self._hear(row, feed, logits_NV[at : at + feed.wanted], best_N[at : at + feed.wanted]):
                 self._leave(engine, row)
             at += feed.wanted

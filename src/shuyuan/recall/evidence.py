@@ -2,7 +2,8 @@
 
 A cosine of whole texts says that a passage is on the topic. Whether it speaks of all that the question names shows only
 token by token: each token of the question looks for the one in the passage that is most like it in its place (late
-interaction; Khattab & Zaharia, 2020). What finds nothing like it is what the passage does not tell.
+interaction; Khattab & Zaharia, 2020). What finds nothing like it is what the passage does not tell. A model that has
+read the passages may know more (`load/answerable.py`): the two are weighed together.
 """
 
 from __future__ import annotations
@@ -18,6 +19,23 @@ Read = tuple[Sequence[int], NDArray[np.float16]]  # a text's tokens, and their s
 WINDOW, STEP = 48, 16  # tokens of a passage that are looked at together: what is asked stands in one place, mostly
 _WORST = 0.4  # share of the question that finds least …
 _OF_WORST, _OF_SAME = 0.5, 0.3  # … and its weight; that of tokens that are the very same. All are of equal use nearby
+PER_EVIDENCE = 5.6  # log-odds that one more of evidence is worth beside the model's own; bench/answerable.py
+HOPELESS = 0.3  # so far below what is enough, no model's state would make up for it
+
+
+def enough(evidence: float, least: float, answerable: float | None = None) -> bool:
+    """Whether what was found holds an answer: by its evidence, and by `Answer.answerable` of the model that read it.
+
+    `least` is the evidence that is enough by itself, and beside log-odds of 0; at 0 anything is.
+    """
+    if not least or answerable is None:
+        return evidence >= least
+    return answerable + PER_EVIDENCE * (evidence - least) >= 0
+
+
+def hopeless(evidence: float, least: float) -> bool:
+    """Whether nobody needs to read what was found."""
+    return least > 0 and evidence < least - HOPELESS
 
 
 def evidence(question: Read, passages: Sequence[Read]) -> float:

@@ -56,7 +56,7 @@ class Ground(Settings):
         Field(
             ge=0,
             le=4,
-            description="evidence below which passages hold no answer; left out: the embedder's own",
+            description="evidence that is enough if the model has no doubts; left out: the embedder's own",
         ),
     ] = None
     support: Annotated[

@@ -12,6 +12,7 @@ from shuyuan.read.language import language
 from shuyuan.recall.asking import queries
 from shuyuan.recall.choosing import fitted
 from shuyuan.recall.citing import sentences, support
+from shuyuan.recall.evidence import enough, hopeless
 from shuyuan.recall.ground import BEYOND, REFUSAL, Ground, cleaned, holds_none, spoken
 from shuyuan.recall.rewriting import Rewritten, rewritten, step_by_step
 from shuyuan.recall.searching import Hit, Library
@@ -25,13 +26,14 @@ _TURNS = 6  # earlier messages the model sees; what they cited is never taken up
 class _Found:
     """What was looked up for one conversation. `passages` is empty when nothing near enough was found.
 
-    `searched` is the question with its subject, where it leans on an earlier one.
+    `searched` is the question with its subject, where it leans on an earlier one; `held` is the evidence.
     """
 
     question: str
     searched: str
     language: str
     hits: Sequence[Hit]
+    held: float
     passages: tuple[Passage, ...]
     asked: Rewritten
     seconds: float
@@ -77,7 +79,7 @@ class GroundedAssistant:
         Citations are exact spans of the documents; sentences that nothing speaks for are marked. The passages are read
         two at a time, best first, until what is said has support: more at once distract a small model. Refused (mode
         query) or answered from the model alone and marked `beyond` (mode chat) when nothing near enough was found, when
-        the model says that the passages hold no answer, or when they hold nothing of what it answers.
+        the model says that the passages hold no answer or its states do, or when they hold nothing of what it answers.
         """
         found = self._look_up(conversations)
         answers = [self._refused(one) for one in found]
@@ -96,15 +98,16 @@ class GroundedAssistant:
         searched = [(queries(conversation) or [""])[0] for conversation in conversations]
         asked = self._rewritten(searched)
         hits = self._hits(asked)
-        hold = self._hold([one.texts[0] for one in asked], hits)
+        held = self._held([one.texts[0] for one in asked], hits)
         seconds = (time.perf_counter() - began) / max(1, len(searched))
         found = []
-        for conversation, of, one, holds in zip(conversations, hits, asked, hold, strict=True):
+        for conversation, of, one, holds in zip(conversations, hits, asked, held, strict=True):
             text = one.texts[0]
             question = conversation[-1].content
-            shown = of if holds and self._near(text, of) else []
+            useless = hopeless(holds, self._least) and not _pinned(of)
+            shown = of if not useless and self._near(text, of) else []
             fitting = fitted(shown, self.ground.passages, self.ground.prompt_tokens, self.ground.diversity)
-            found.append(_Found(question, text, language(question), of, fitting, one, seconds))
+            found.append(_Found(question, text, language(question), of, holds, fitting, one, seconds))
         return found
 
     def _rewritten(self, searched: Sequence[str]) -> list[Rewritten]:
@@ -128,7 +131,7 @@ class GroundedAssistant:
 
     def _near(self, searched: str, hits: Sequence[Hit]) -> bool:
         """Whether something is pinned, or above the threshold: the given one, or the library's for this language."""
-        if any(hit.pinned for hit in hits):
+        if _pinned(hits):
             return True
         learned = self.library.state.thresholds
         threshold = self.ground.threshold
@@ -136,13 +139,14 @@ class GroundedAssistant:
             threshold = learned.get(language(searched), min(learned.values(), default=-1.0))
         return self.library.nearness(searched, hits) >= threshold
 
-    def _hold(self, searched: Sequence[str], hits: Sequence[Sequence[Hit]]) -> list[bool]:
-        """Whether something is pinned, or what was found holds enough: by the given measure or the embedder's own."""
-        least = self.library.least_evidence if self.ground.evidence is None else self.ground.evidence
-        if not least:
-            return [True] * len(searched)
-        held = self.library.evidence(searched, hits)
-        return [enough >= least or any(hit.pinned for hit in of) for enough, of in zip(held, hits, strict=True)]
+    @property
+    def _least(self) -> float:
+        """The evidence that is enough: as given, or the embedder's own."""
+        return self.library.least_evidence if self.ground.evidence is None else self.ground.evidence
+
+    def _held(self, searched: Sequence[str], hits: Sequence[Sequence[Hit]]) -> list[float]:
+        """The evidence of what was found for each; it is not looked for where any is enough."""
+        return self.library.evidence(searched, hits) if self._least else [0.0] * len(searched)
 
     def _with_passages(self, conversation: Conversation, found: _Found) -> list[Message]:
         prompt = self.ground.prompt(found.question, found.passages, found.language)
@@ -164,7 +168,8 @@ class GroundedAssistant:
         proof = support(found.question, text, found.passages, self.ground.support)
         cited = {citation.passage_id for citation in proof.citations}
         near = self._near(found.searched, [hit for hit in found.hits if hit.passage.id in cited])
-        if holds_none(text) or not cited or not near:
+        told = enough(found.held, self._least, said.answerable) or _pinned(found.hits)
+        if holds_none(text) or not cited or not near or not told:
             return _after(before, replace(said, text=before.text, logprobs=(), refused=True, cut=False))
         return _after(before, replace(said, text=text, citations=proof.citations, unsupported=proof.unsupported))
 
@@ -188,12 +193,18 @@ def seen_by(assistant: Assistant, view: View) -> Assistant:
     return assistant.seen_by(view) if isinstance(assistant, GroundedAssistant) else assistant
 
 
+def _pinned(hits: Sequence[Hit]) -> bool:
+    return any(hit.pinned for hit in hits)
+
+
 def _after(before: Answer, answer: Answer) -> Answer:
-    """An answer with what was found and spent before it."""
+    """An answer with what was found and spent before it, and the better of what the model's states said."""
+    known = [one for one in (before.answerable, answer.answerable) if one is not None]
     return replace(
         answer,
         retrieved=before.retrieved,
         prompt_tokens=before.prompt_tokens + answer.prompt_tokens,
         answer_tokens=before.answer_tokens + answer.answer_tokens,
         seconds=before.seconds + answer.seconds,
+        answerable=max(known, default=None),
     )
