@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from shuyuan import __version__
 from shuyuan.base.errors import Fixable, near_miss
 from shuyuan.base.files import fingerprint, locked, read_json, write_json
 from shuyuan.base.progress import say
@@ -96,7 +97,7 @@ def candidate(workspace: Workspace, name: str) -> Candidate:
 
     if why := stale(workspace, name):
         say(f"{name} is examined as it was taught, though {why}")
-    key = fingerprint(workspace.choices.model_dump(), chain)
+    key = fingerprint(__version__, workspace.choices.model_dump(), chain)  # another version may answer otherwise
     return Candidate(name, key, partial(open_assistant, workspace, name), cost, tuple(made))
 
 
