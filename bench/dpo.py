@@ -18,7 +18,7 @@ from typing import Any
 
 import paired
 import torch
-from paired import BATCH, OURS, RANK, Contestant
+from paired import BATCH, OURS, OURS_FP32, RANK, Contestant
 
 from shuyuan.base.files import read_jsonl
 from shuyuan.base.records import Example, Message
@@ -34,14 +34,15 @@ CONTESTANTS = (
         "trl_dpo.py",
         {"dtype": "bfloat16", "bf16": True, "gradient_checkpointing": False},
     ),
-    Contestant("shuyuan, fp32", OURS, "shuyuan_dpo.py", {"dtype": "float32"}),
-    Contestant("TRL, defaults, fp32", "trl", "trl_dpo.py", {"dtype": "float32", "bf16": False}),
+    Contestant(OURS_FP32, OURS, "shuyuan_dpo.py", {"dtype": "float32"}),
+    Contestant("TRL, defaults, fp32", "trl", "trl_dpo.py", {"dtype": "float32", "bf16": False}, beside=OURS_FP32),
 )
 NOTES = f"""DPO with beta {BETA} and LoRA of rank {RANK} on every linear layer of the blocks, {BATCH} pairs a step, the
 same token ids, order and starting adapter for everyone; each pair is met once, the reference's reading included. Real
 tokens are those of both endings, each with what comes before it; computed ones are the policy's, padding included, and
 ours computes what both endings share once. CPU-seconds are user and system time over all steps but the first. Peak
-memory is the whole process's. Ratios with a 95 % bootstrap interval over the repetitions.
+memory is the whole process's. A loss is compared with ours of the same precision. Ratios with a 95 % bootstrap interval
+over the repetitions.
 """
 
 
@@ -53,7 +54,7 @@ def main() -> None:
         record = {**paired.stamp(), "threads": given.threads}
 
         def kept(reports: dict[str, list[dict[str, Any]]]) -> None:
-            paired.show_or_keep("dpo", given, {**record, **paired.compared(reports)}, drawn)
+            paired.show_or_keep("dpo", given, {**record, **paired.compared(CONTESTANTS, reports)}, drawn)
 
         paired.run_in_turn(paired.present(CONTESTANTS, given.peers), job, given, kept)
 
@@ -81,7 +82,9 @@ def drawn(whole: Mapping[str, Any]) -> str:
     """The results as Markdown."""
     lines = ["# DPO on one processor", "", NOTES]
     for model, record in whole.items():
-        lines += [f"## {model}", "", paired.place(record), "", *paired.table(record)]
+        repeated = len(record["contestants"][OURS]["each"])
+        often = f"{repeated} repetitions, {record['threads']} thread(s)."
+        lines += [f"## {model}", "", paired.place(record), "", often, "", *paired.table(record)]
     return "\n".join(lines)
 
 

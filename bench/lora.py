@@ -20,7 +20,7 @@ from typing import Any
 
 import paired
 import torch
-from paired import ALPHA, BATCH, LEARNING_RATE, OURS, RANK, ROW_TOKENS, Contestant
+from paired import ALPHA, BATCH, LEARNING_RATE, OURS, OURS_FP32, RANK, ROW_TOKENS, Contestant
 
 from shuyuan.base.files import read_jsonl
 from shuyuan.base.progress import say
@@ -33,7 +33,7 @@ SQUARE = 4096
 MATRIX = Contestant("matrix products", OURS, "matrix.py")
 CONTESTANTS = (
     Contestant(OURS, OURS, "shuyuan_lora.py", {"dtype": "bfloat16"}),
-    Contestant("TRL, defaults, fp32", "trl", "trl_sft.py", {"dtype": "float32", "bf16": False}),
+    Contestant("TRL, defaults, fp32", "trl", "trl_sft.py", {"dtype": "float32", "bf16": False}, beside=OURS_FP32),
     Contestant(
         "TRL, bf16, packed, no checkpointing",
         "trl",
@@ -48,7 +48,7 @@ CONTESTANTS = (
     ),
     Contestant("LLaMA-Factory, bf16", "llamafactory", "llamafactory_sft.py", {"bf16": True}),
     # Only on demand (--also): the same thing in equal conditions.
-    Contestant("shuyuan, fp32", OURS, "shuyuan_lora.py", {"dtype": "float32"}),
+    Contestant(OURS_FP32, OURS, "shuyuan_lora.py", {"dtype": "float32"}),
     Contestant(
         "TRL, bf16, padded, no checkpointing",
         "trl",
@@ -142,7 +142,7 @@ def judged(reports: Mapping[str, list[dict[str, Any]]], workload: Mapping[str, A
     work = useful_gflop(racing[OURS][0]["sizes"], workload)
     speeds = [work / sum(step["seconds"] for step in report["steps"][1:]) for report in racing[OURS]]
     return {
-        **paired.compared(racing),
+        **paired.compared(CONTESTANTS, racing),
         "useful_gflop_a_cpu_second": paired.spread(speeds),
         "matrix_gflop_a_cpu_second": {
             kind: paired.spread([report[kind] for report in matrix]) for kind in ("layers", "square")

@@ -36,6 +36,7 @@ HERE = Path(__file__).parent
 CHATS = HERE / "chats.jsonl"
 RESULTS = HERE / "results"
 OURS = "shuyuan"
+OURS_FP32 = "shuyuan, fp32"
 RESAMPLES = 10_000
 RANK, ALPHA, LEARNING_RATE, BATCH, ROW_TOKENS = 16, 32.0, 2e-4, 8, 1024  # of every job that teaches an adapter
 
@@ -44,13 +45,16 @@ RANK, ALPHA, LEARNING_RATE, BATCH, ROW_TOKENS = 16, 32.0, 2e-4, 8, 1024  # of ev
 class Contestant:
     """A way of doing the job: which environment, which script of `contestants/`, and the settings that are its own.
 
-    `options` go into its job, `variables` into its environment."""
+    `options` go into its job, `variables` into its environment. `beside` is that of ours which computes as
+    precisely: the losses of the two are compared, where both take part.
+    """
 
     name: str
     environment: str
     script: str
     options: Mapping[str, Any] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
+    beside: str = OURS
 
     def python(self, peers: Path | None) -> Path | None:
         """The interpreter of its environment, or None where that is not there. Ours is the one that runs this."""
@@ -203,7 +207,7 @@ def summary(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def compared(reports: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
+def compared(contestants: Sequence[Contestant], reports: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """Every contestant's summary, the ratios of our speed to theirs, and by how much our last loss differs (share).
 
     All must have counted the same real tokens.
@@ -211,13 +215,14 @@ def compared(reports: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
     rates = {name: [rate(report) for report in of] for name, of in reports.items()}
     tokens = {name: [sum(s["tokens"] for s in report["steps"][1:]) for report in of] for name, of in reports.items()}
     last = {name: of[0]["steps"][-1]["loss"] for name, of in reports.items()}
-    others = [name for name in reports if name != OURS]
+    besides = {one.name: one.beside if one.beside in reports else OURS for one in contestants}
+    others = {name: besides[name] for name in reports if name != OURS}
     for name in others:
         assert tokens[name] == tokens[OURS], f"real tokens: {name} {tokens[name]}, ours {tokens[OURS]}"
     return {
         "contestants": {name: summary(of) for name, of in reports.items()},
         "ratios": {name: ratio(rates[OURS], rates[name]) for name in others},
-        "loss_difference": {name: round(last[OURS] / last[name] - 1, 5) for name in others},
+        "loss_difference": {name: round(last[beside] / last[name] - 1, 5) for name, beside in others.items()},
     }
 
 
