@@ -42,9 +42,9 @@ bootstrap interval.
 def main() -> None:
     """Prepare the job, run both in turn, write bench/results/full.{json,md}."""
     given = arguments()
-    steps, block, batch = (2, 64, 2) if given.quick else (given.steps, given.block, given.batch)
-    job = prepared(given.model, steps, block, batch)
-    workload = {"block": block, "batch": batch, "measured_tokens": block * batch * (steps - 1)}
+    job = prepared(given.model, given.steps, given.block, given.batch)
+    tokens = given.block * given.batch * (given.steps - 1)
+    workload = {"block": given.block, "batch": given.batch, "measured_tokens": tokens}
     record = {**paired.stamp(), "threads": given.threads, "workload": workload}
 
     def kept(reports: dict[str, list[dict[str, Any]]]) -> None:
@@ -56,18 +56,12 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="smollm2-135m", help="name in the catalogue, or a folder")
-    parser.add_argument("--steps", type=int, default=4, help="steps of a run; the first is not counted")
+    parser = paired.parser(__doc__, "64 tokens, two steps, once")
     parser.add_argument("--block", type=int, default=512, help="tokens of a sequence")
     parser.add_argument("--batch", type=int, default=2, help="sequences a step")
-    parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--print", action="store_true", help="show the result; do not keep it in bench/results")
-    parser.add_argument("--quick", action="store_true", help="64 tokens, two steps, once; writes no result")
-    parser.set_defaults(peers=None)
-    given = parser.parse_args()
-    given.repetitions = 1 if given.quick else given.repetitions
+    given = paired.read(parser)
+    if given.quick:
+        given.block, given.batch = 64, 2
     return given
 
 
@@ -75,7 +69,7 @@ def prepared(name: str, steps: int, block: int, batch: int) -> dict[str, Any]:
     """The job that both get. The text is read again from its start when it is too short."""
     folder = pull(name)
     tokenizer = open_tokenizer(folder)
-    rows = read_jsonl(paired.HERE / "chats.jsonl")
+    rows = read_jsonl(paired.CHATS)
     text = "\n\n".join(turn["content"] for row in rows for turn in row["messages"])
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     wanted = steps * batch * block

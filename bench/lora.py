@@ -20,25 +20,20 @@ from typing import Any
 
 import paired
 import torch
-from paired import OURS, Contestant
+from paired import ALPHA, BATCH, LEARNING_RATE, OURS, OURS_FP32, RANK, ROW_TOKENS, Contestant
 
 from shuyuan.base.files import read_jsonl
 from shuyuan.base.progress import say
 from shuyuan.base.records import Example, Message
 from shuyuan.load.model import Model, open_model
 from shuyuan.prepare.chat import Encoded, encode_examples
-from shuyuan.train.adapter import save_adapter, with_adapter
 from shuyuan.train.layers import linear_layers
-from shuyuan.train.loop import CLIP_NORM
-from shuyuan.train.optimiser import BETAS
-from shuyuan.train.schedule import warmup_cosine
 
-RANK, ALPHA, LEARNING_RATE, BATCH, ROW_TOKENS = 16, 32.0, 2e-4, 8, 1024
 SQUARE = 4096
 MATRIX = Contestant("matrix products", OURS, "matrix.py")
 CONTESTANTS = (
     Contestant(OURS, OURS, "shuyuan_lora.py", {"dtype": "bfloat16"}),
-    Contestant("TRL, defaults, fp32", "trl", "trl_sft.py", {"dtype": "float32", "bf16": False}),
+    Contestant("TRL, defaults, fp32", "trl", "trl_sft.py", {"dtype": "float32", "bf16": False}, beside=OURS_FP32),
     Contestant(
         "TRL, bf16, packed, no checkpointing",
         "trl",
@@ -53,7 +48,7 @@ CONTESTANTS = (
     ),
     Contestant("LLaMA-Factory, bf16", "llamafactory", "llamafactory_sft.py", {"bf16": True}),
     # Only on demand (--also): the same thing in equal conditions.
-    Contestant("shuyuan, fp32", OURS, "shuyuan_lora.py", {"dtype": "float32"}),
+    Contestant(OURS_FP32, OURS, "shuyuan_lora.py", {"dtype": "float32"}),
     Contestant(
         "TRL, bf16, padded, no checkpointing",
         "trl",
@@ -83,13 +78,8 @@ def main() -> None:
     given = arguments()
     with tempfile.TemporaryDirectory(prefix="bench.") as scratch:
         folder = Path(scratch)
-        job, workload = prepared(
-            given.model,
-            folder / "adapter",
-            2 if given.quick else given.steps,
-            given.seed,
-            64 if given.quick else SQUARE,
-        )
+        square = 64 if given.quick else SQUARE
+        job, workload = prepared(given.model, folder / "adapter", given.steps, given.seed, square)
         wanted = CONTESTANTS[:1] if given.quick else CONTESTANTS if given.also else CONTESTANTS[:USUAL]
         contestants = [*paired.present(wanted, given.peers), MATRIX]
         record = {**paired.stamp(), "threads": given.threads, "workload": workload}
@@ -103,43 +93,22 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peers", type=Path, help="folder of the other projects' environments (bench/README.md)")
-    parser.add_argument("--model", default="smollm2-135m", help="name in the catalogue, or a folder")
-    parser.add_argument("--steps", type=int, default=4, help="steps of a run; the first is not counted")
-    parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--print", action="store_true", help="show the result; do not keep it in bench/results")
-    parser.add_argument("--seed", type=int, default=0, help="of the order of the chats and of the starting adapter")
+    parser = paired.peers_parser(__doc__, "two steps, once, ours only")
     parser.add_argument("--also", action="store_true", help="the contestants under equal conditions, too")
-    parser.add_argument("--quick", action="store_true", help="two steps, once, ours only; writes no result")
-    given = parser.parse_args()
-    given.repetitions = 1 if given.quick else given.repetitions
-    return given
+    return paired.read(parser)
 
 
 def prepared(name: str, adapter: Path, steps: int, seed: int, square: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """The job that every contestant gets, and what is to be said about it."""
     model = open_model(name, dtype=torch.bfloat16)
-    save_adapter(with_adapter(model.net, RANK, ALPHA / RANK, seed), adapter, model.name)
-    sequences = chats(model)
-    order = torch.randperm(len(sequences), generator=torch.Generator().manual_seed(seed)).tolist()
-    chosen = [sequences[i] for i in order][: steps * BATCH]
-    batches = [chosen[at : at + BATCH] for at in range(0, len(chosen), BATCH)]
-    assert len(batches) == steps, f"{len(sequences)} chats are too few for {steps} steps of {BATCH}"
     shapes = Counter((layer.in_features, layer.out_features) for layer in linear_layers(model.net).values())
+    common = paired.adapter_job(model, chats(model), adapter, steps, seed)
+    chosen = [sequence for batch in common["steps"] for sequence in batch]
     job = {
-        "model": str(model.folder),
-        "adapter": str(adapter),
+        **common,
         "rank": RANK,
         "alpha": ALPHA,
-        "batch": BATCH,
-        "row_tokens": ROW_TOKENS,
-        "learning_rate": LEARNING_RATE,
-        "rates": [LEARNING_RATE * warmup_cosine(step, steps) for step in range(steps)],
-        "betas": BETAS,
-        "clip": CLIP_NORM,
-        "steps": [[{"ids": s.ids, "learned": s.learned} for s in batch] for batch in batches],
+        "steps": [[{"ids": s.ids, "learned": s.learned} for s in batch] for batch in common["steps"]],
         "shapes": [[*shape, layers] for shape, layers in shapes.items()],
         "rows": ROW_TOKENS,
         "square": square,
@@ -156,7 +125,7 @@ def prepared(name: str, adapter: Path, steps: int, seed: int, square: int) -> tu
 
 def chats(model: Model) -> tuple[Encoded, ...]:
     """The fixed set as token ids with their targets."""
-    rows = read_jsonl(paired.HERE / "chats.jsonl")
+    rows = read_jsonl(paired.CHATS)
     examples = [
         Example(str(i), tuple(Message(turn["role"], turn["content"]) for turn in row["messages"]))
         for i, row in enumerate(rows)
@@ -170,19 +139,10 @@ def judged(reports: Mapping[str, list[dict[str, Any]]], workload: Mapping[str, A
     """Every contestant's summary, ratios, differences in loss, and our share of the matrix peak."""
     matrix = reports[MATRIX.name]
     racing = {name: of for name, of in reports.items() if name != MATRIX.name}
-    for name, of in racing.items():
-        for report in of:
-            counted = sum(step["tokens"] for step in report["steps"][1:])
-            assert counted == workload["measured_tokens"], f"{name} computed {counted} real tokens"
-    ours = [paired.rate(report) for report in racing[OURS]]
-    others = [name for name in racing if name != OURS]
-    last = {name: of[0]["steps"][-1]["loss"] for name, of in racing.items()}
     work = useful_gflop(racing[OURS][0]["sizes"], workload)
     speeds = [work / sum(step["seconds"] for step in report["steps"][1:]) for report in racing[OURS]]
     return {
-        "contestants": {name: paired.summary(of) for name, of in racing.items()},
-        "ratios": {name: paired.ratio(ours, [paired.rate(r) for r in racing[name]]) for name in others},
-        "loss_difference": {name: round(last[OURS] / last[name] - 1, 5) for name in others},
+        **paired.compared(CONTESTANTS, racing),
         "useful_gflop_a_cpu_second": paired.spread(speeds),
         "matrix_gflop_a_cpu_second": {
             kind: paired.spread([report[kind] for report in matrix]) for kind in ("layers", "square")
@@ -219,32 +179,14 @@ def drawn(whole: Mapping[str, Any]) -> str:
             f"measured: {load['measured_tokens']:,} tokens, {load['measured_targets']:,} of them learned. "
             f"{repeated} repetitions, {record['threads']} thread(s).",
             "",
-            "| | tokens per CPU-second | ours is | padding | first step, CPU-s | peak, GB | losses | ours differs by |",
-            "|-|-:|-:|-:|-:|-:|-|-:|",
+            *paired.table(record),
         ]
-        for name, of in record["contestants"].items():
-            ratio = record["ratios"].get(name)
-            faster = f"{ratio['median']:.2f}× ({ratio['low']:.2f}–{ratio['high']:.2f})" if ratio else "–"
-            differs = f"{100 * record['loss_difference'][name]:+.2f} %" if ratio else "–"
-            lines.append(
-                f"| {name} | {paired.cell(of['tokens_a_cpu_second'])} | {faster} | {of['padding_factor']:.2f} | "
-                f"{of['first_step_cpu_seconds']:.1f} | {of['peak_bytes'] / 1e9:.2f} | "
-                f"{' '.join(f'{loss:.4f}' for loss in of['losses'])} | {differs} |"
-            )
         share, matrix = record["share_of_matrix_peak"], record["matrix_gflop_a_cpu_second"]
         lines += [
-            "",
             f"Useful work: {paired.cell(record['useful_gflop_a_cpu_second'])} GFLOP a CPU-second, that is "
             f"{100 * share['layers']['median']:.0f} % of this model's own matrix products in bfloat16 "
             f"({paired.cell(matrix['layers'])}) and {100 * share['square']['median']:.0f} % of a square of 4,096 "
             f"({paired.cell(matrix['square'])}), measured in the same run.",
-            "",
-            "Versions: "
-            + "; ".join(
-                f"{name}: " + ", ".join(f"{package} {version}" for package, version in of["versions"].items())
-                for name, of in record["contestants"].items()
-            )
-            + ".",
             "",
         ]
     return "\n".join(lines)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -28,23 +28,33 @@ from shuyuan.base.errors import Fixable
 from shuyuan.base.files import read_json, write_json, write_whole
 from shuyuan.base.progress import say
 
+if TYPE_CHECKING:
+    from shuyuan.load.model import Model
+
+T = TypeVar("T")
 HERE = Path(__file__).parent
+CHATS = HERE / "chats.jsonl"
 RESULTS = HERE / "results"
 OURS = "shuyuan"
+OURS_FP32 = "shuyuan, fp32"
 RESAMPLES = 10_000
+RANK, ALPHA, LEARNING_RATE, BATCH, ROW_TOKENS = 16, 32.0, 2e-4, 8, 1024  # of every job that teaches an adapter
 
 
 @dataclass(frozen=True)
 class Contestant:
     """A way of doing the job: which environment, which script of `contestants/`, and the settings that are its own.
 
-    `options` go into its job, `variables` into its environment."""
+    `options` go into its job, `variables` into its environment. `beside` is that of ours which computes as
+    precisely: the losses of the two are compared, where both take part.
+    """
 
     name: str
     environment: str
     script: str
     options: Mapping[str, Any] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
+    beside: str = OURS
 
     def python(self, peers: Path | None) -> Path | None:
         """The interpreter of its environment, or None where that is not there. Ours is the one that runs this."""
@@ -61,6 +71,65 @@ def present(contestants: Sequence[Contestant], peers: Path | None) -> list[Conte
         if contestant not in found:
             say(f"{contestant.name} is left out: there is no environment '{contestant.environment}' in --peers")
     return found
+
+
+def parser(about: str | None, quick: str) -> argparse.ArgumentParser:
+    """The command line that every benchmark of teaching has; `quick` says what `--quick` does."""
+    made = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--model", default="smollm2-135m", help="name in the catalogue, or a folder")
+    made.add_argument("--steps", type=int, default=4, help="steps of a run; the first is not counted")
+    made.add_argument("--repetitions", type=int, default=5)
+    made.add_argument("--threads", type=int, default=1)
+    made.add_argument("--print", action="store_true", help="show the result; do not keep it in bench/results")
+    made.add_argument("--quick", action="store_true", help=f"{quick}; writes no result")
+    made.set_defaults(peers=None)
+    return made
+
+
+def peers_parser(about: str | None, quick: str) -> argparse.ArgumentParser:
+    """As `parser`, where others start from the same adapter."""
+    made = parser(about, quick)
+    made.add_argument("--peers", type=Path, help="folder of the other projects' environments (bench/README.md)")
+    made.add_argument("--seed", type=int, default=0, help="of the order of the examples and of the starting adapter")
+    return made
+
+
+def read(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """What was given; `--quick` is two steps, once."""
+    given = parser.parse_args()
+    if given.quick:
+        given.repetitions, given.steps = 1, 2
+    return given
+
+
+def adapter_job(model: Model, examples: Sequence[T], adapter: Path, steps: int, seed: int) -> dict[str, Any]:
+    """What every contestant gets that teaches an adapter: the starting one, kept in `adapter`, rates and examples.
+
+    `steps` of the job are `BATCH` examples each, drawn in an order of the seed.
+    """
+    import torch
+
+    from shuyuan.train.adapter import save_adapter, with_adapter
+    from shuyuan.train.loop import CLIP_NORM
+    from shuyuan.train.optimiser import BETAS
+    from shuyuan.train.schedule import warmup_cosine
+
+    save_adapter(with_adapter(model.net, RANK, ALPHA / RANK, seed), adapter, model.name)
+    order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed)).tolist()
+    chosen = [examples[i] for i in order][: steps * BATCH]
+    batches = [chosen[at : at + BATCH] for at in range(0, len(chosen), BATCH)]
+    assert len(batches) == steps, f"{len(examples)} examples are too few for {steps} steps of {BATCH}"
+    return {
+        "model": str(model.folder),
+        "adapter": str(adapter),
+        "batch": BATCH,
+        "row_tokens": ROW_TOKENS,
+        "learning_rate": LEARNING_RATE,
+        "rates": [LEARNING_RATE * warmup_cosine(step, steps) for step in range(steps)],
+        "betas": BETAS,
+        "clip": CLIP_NORM,
+        "steps": batches,
+    }
 
 
 def run_in_turn(
@@ -138,6 +207,25 @@ def summary(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
+def compared(contestants: Sequence[Contestant], reports: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Every contestant's summary, the ratios of our speed to theirs, and by how much our last loss differs (share).
+
+    All must have counted the same real tokens.
+    """
+    rates = {name: [rate(report) for report in of] for name, of in reports.items()}
+    tokens = {name: [sum(s["tokens"] for s in report["steps"][1:]) for report in of] for name, of in reports.items()}
+    last = {name: of[0]["steps"][-1]["loss"] for name, of in reports.items()}
+    besides = {one.name: one.beside if one.beside in reports else OURS for one in contestants}
+    others = {name: besides[name] for name in reports if name != OURS}
+    for name in others:
+        assert tokens[name] == tokens[OURS], f"real tokens: {name} {tokens[name]}, ours {tokens[OURS]}"
+    return {
+        "contestants": {name: summary(of) for name, of in reports.items()},
+        "ratios": {name: ratio(rates[OURS], rates[name]) for name in others},
+        "loss_difference": {name: round(last[beside] / last[name] - 1, 5) for name, beside in others.items()},
+    }
+
+
 def spread(values: Sequence[float]) -> dict[str, float]:
     """Median, lowest and highest."""
     return {
@@ -200,6 +288,28 @@ def show_or_keep(
         say(drawn({Path(given.model).name: record}))
     else:
         keep(name, given.model, record, drawn)
+
+
+def table(record: Mapping[str, Any]) -> list[str]:
+    """What `compared` found, as lines of Markdown."""
+    lines = [
+        "| | tokens per CPU-second | ours is | computed / real | first step, CPU-s | peak, GB | losses | differs by |",
+        "|-|-:|-:|-:|-:|-:|-|-:|",
+    ]
+    for name, of in record["contestants"].items():
+        ratio = record["ratios"].get(name)
+        faster = f"{ratio['median']:.2f}× ({ratio['low']:.2f}–{ratio['high']:.2f})" if ratio else "–"
+        differs = f"{100 * record['loss_difference'][name]:+.2f} %" if ratio else "–"
+        lines.append(
+            f"| {name} | {cell(of['tokens_a_cpu_second'])} | {faster} | {of['padding_factor']:.2f} | "
+            f"{of['first_step_cpu_seconds']:.1f} | {of['peak_bytes'] / 1e9:.2f} | "
+            f"{' '.join(f'{loss:.4f}' for loss in of['losses'])} | {differs} |"
+        )
+    versions = (
+        f"{name}: " + ", ".join(f"{package} {version}" for package, version in of["versions"].items())
+        for name, of in record["contestants"].items()
+    )
+    return [*lines, "", f"Versions: {'; '.join(versions)}.", ""]
 
 
 def place(record: Mapping[str, Any]) -> str:

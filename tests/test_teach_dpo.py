@@ -120,6 +120,7 @@ def test_a_dry_run_shows_both_endings(school: Workspace, capsys: pytest.CaptureF
     assert worse.startswith("user: ")
     assert "⟦" in worse
     assert found.sample in shown.replace("\n  ", "\n")
+    assert found.unended == 22, "endings that were cut among the 44 pairs taught"
 
 
 def test_reversed_pairs_are_named(tmp_path: Path, model: Path) -> None:

@@ -17,7 +17,7 @@ from shuyuan.base.files import read_json, read_jsonl
 from shuyuan.base.guards import Guards
 from shuyuan.prepare.chat import Encoded
 from shuyuan.prepare.endings import Pair, Pairs
-from shuyuan.prepare.pack import Pack, Row
+from shuyuan.prepare.pack import Pack, Row, tokens_of
 from shuyuan.train import attention
 from shuyuan.train.adapter import adapter_weights, with_adapter
 from shuyuan.train.loop import Fitted, Loss, Plan, fit
@@ -74,6 +74,46 @@ def test_loss_and_gradients_equal_the_formula(family: str, longest: int, monkeyp
     assert reference.config._attn_implementation != "packed", "the reference is as it was"
 
 
+def unshared(pair: Pair) -> Pair:
+    """The same pair with its beginning twice."""
+    better, worse = pair.parts
+    return Pair(better.ids + worse.ids, better.learned + worse.learned, pair.source, 0, len(better.ids))
+
+
+@pytest.mark.parametrize("longest", [1024, 8], ids=["short", "long"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_shared_beginning_is_computed_once_and_exactly(
+    family: str, longest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "LONGEST", longest)
+    parts = [part for pair in pairs(2, seed=3) for part in pair.parts]
+    row = (*pairs(6), *late(3), *Pairs(parts[1:3]))
+    apart = tuple(unshared(pair) for pair in row)
+    assert [pair.parts for pair in row] == [pair.parts for pair in apart]
+    assert [pair.shared > 0 for pair in row] == [True] * 9 + [False], "the last one's conversations begin otherwise"
+    assert tokens_of([row]) == tokens_of([apart]) - sum(pair.shared for pair in row)
+    reference, found = tiny_net(family, seed=1), []
+    for packed in (row, apart):
+        net = with_adapter(tiny_net(family), 4, 2.0, 0)
+        for name, weight in adapter_weights(net).items():
+            weight.data = torch.randn(weight.shape, generator=torch.Generator().manual_seed(len(name))) * 0.1
+            weight.requires_grad_(True)
+        net.set_attn_implementation("packed")
+        loss = Preference(beta=0.3).beside(reference).loss(net, packed)
+        loss.backward()
+        found.append((loss, torch.cat([weight.grad.flatten() for weight in adapter_weights(net).values()])))
+    (loss, grad), (other_loss, other_grad) = found
+    torch.testing.assert_close(loss, other_loss, rtol=1e-6, atol=0)
+    assert (grad - other_grad).norm() <= 1e-6 * other_grad.norm()
+
+
+def late(count: int) -> list[Pair]:
+    """Endings that begin alike, and one is the beginning of the other: what is learned is computed in each."""
+    whole = [Encoded(pair.parts[0].ids * 3, (False,) * 3 + (True,) * (3 * pair.split - 3)) for pair in pairs(count, 2)]
+    cut = [Encoded(one.ids[:-4], one.learned[:-4]) for one in whole]
+    return list(Pairs([one for both in zip(whole, cut, strict=True) for one in both]))
+
+
 def test_packed_equals_one_by_one() -> None:
     row = tuple(pairs(8))
     together, alone = tiny_net(), tiny_net()
@@ -89,9 +129,12 @@ def test_the_two_endings_cannot_see_each_other() -> None:
     (better, worse), (other, _) = (pair.parts for pair in pairs(2))
     net = tiny_net()
     net.set_attn_implementation("packed")
-    said = [token_losses(net, row, 128)[: better.targets] for row in ((better, worse), (better, other), (better,))]
-    torch.testing.assert_close(said[0], said[1], rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(said[0], said[2], rtol=1e-5, atol=1e-5)
+    alone, *said = (
+        token_losses(net, row, 128)[: better.targets]
+        for row in ((better,), (better, worse), (better, other), Pairs((better, worse)), Pairs((better, other)))
+    )
+    for beside in said:
+        torch.testing.assert_close(beside, alone, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("dora", [False, True])
@@ -106,6 +149,19 @@ def test_it_begins_at_the_logarithm_of_two(dora: bool) -> None:
     if not dora:
         assert alone == torch.log(torch.tensor(2.0)).item(), "the same products in the same order: no digit is lost"
         assert loss.figures([row[:1]]) == {"accuracy": 0.0, "margin": 0.0}
+
+
+def test_the_reference_reads_what_it_meets_once() -> None:
+    row, reference = tuple(pairs(4)), tiny_net(seed=1)
+    net = tiny_net()
+    net.set_attn_implementation("packed")
+    loss = Preference().beside(reference)
+    loss.meet([row[:2], row[1:]])
+    expected = Preference().beside(tiny_net(seed=1)).loss(net, row)
+    with torch.no_grad():
+        for weight in reference.parameters():
+            weight.zero_()
+    assert loss.loss(net, row).item() == expected.item()
 
 
 # in the loop
@@ -193,7 +249,8 @@ def replaced(line: dict[str, object]) -> dict[str, object]:
 def test_a_pair_is_told_from_its_reverse_and_from_another_split() -> None:
     pair = pairs(1)[0]
     better, worse = pair.parts
-    assert better.ids + worse.ids == pair.ids
+    assert better.ids + worse.ids[pair.shared :] == pair.ids
+    assert better.ids[: pair.shared] == worse.ids[: pair.shared]
     (reverse,) = Pairs([worse, better])
     assert len({pair, reverse, replace(pair, split=pair.split - 1)}) == 3
     assert pair.targets == 1

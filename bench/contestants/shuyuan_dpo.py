@@ -7,7 +7,8 @@ from shuyuan_steps import counted_steps
 from watching import TORCH, read_job, report
 
 from shuyuan.load.model import open_model
-from shuyuan.prepare.endings import Pair
+from shuyuan.prepare.chat import Encoded
+from shuyuan.prepare.endings import Pair, Pairs
 from shuyuan.prepare.pack import Pack
 from shuyuan.train.adapter import adapter_weights, load_adapter
 from shuyuan.train.preference import Preference
@@ -29,9 +30,7 @@ def main() -> None:
 def pair_of(pair: dict, source: str) -> Pair:
     """A pair of the job."""
     prompt, sides = pair["prompt"], (pair["chosen"], pair["rejected"])
-    ids = tuple(i for side in sides for i in (*prompt, *side))
-    learned = tuple(on for side in sides for on in (False,) * len(prompt) + (True,) * len(side))
-    return Pair(ids, learned, source, len(prompt) + len(sides[0]))
+    return Pairs([Encoded((*prompt, *side), (False,) * len(prompt) + (True,) * len(side), source) for side in sides])[0]
 
 
 if __name__ == "__main__":

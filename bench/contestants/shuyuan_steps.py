@@ -41,7 +41,7 @@ def counted_steps(
         {
             "seconds": marks[step + 1] - marks[step],
             "loss": fitted.losses[step],
-            "tokens": tokens_of(of),
+            "tokens": sum(len(part.ids) for row in of for sequence in row for part in sequence.parts),
             "computed": tokens_of(of),
             "learned": sum(sequence.targets for row in of for sequence in row),
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import takewhile
 
 from shuyuan.base.lazy import Lazy
 from shuyuan.base.records import Example, Kept
@@ -14,8 +14,9 @@ from shuyuan.prepare.chat import Encoded, Tokenizer, encode_example
 
 @dataclass(frozen=True, slots=True)
 class Pair(Encoded):
-    """The better sequence's tokens and, from `split` on, the worse one's; each begins with the whole conversation."""
+    """The better sequence's tokens and, from `split` on, the worse one's less those that both begin with, unlearned."""
 
+    shared: int = 0
     split: int = 0
 
     @property
@@ -26,8 +27,11 @@ class Pair(Encoded):
     @property
     def parts(self) -> tuple[Encoded, ...]:
         """The better sequence and the worse one."""
-        bounds = pairwise((0, self.split, len(self.ids)))
-        return tuple(Encoded(self.ids[a:b], self.learned[a:b], self.source) for a, b in bounds)
+        ids, learned, shared, split = self.ids, self.learned, self.shared, self.split
+        return (
+            Encoded(ids[:split], learned[:split], self.source),
+            Encoded(ids[:shared] + ids[split:], learned[:shared] + learned[split:], self.source),
+        )
 
 
 class Pairs(Lazy[Pair]):
@@ -41,7 +45,10 @@ class Pairs(Lazy[Pair]):
 
     def _at(self, index: int) -> Pair:
         better, worse = self._sequences[2 * index], self._sequences[2 * index + 1]
-        return Pair(better.ids + worse.ids, better.learned + worse.learned, better.source, len(better.ids))
+        both = zip(better.ids, worse.ids, better.learned, worse.learned, strict=False)
+        shared = sum(1 for _ in takewhile(lambda at: at[0] == at[1] and not (at[2] or at[3]), both))
+        ids, learned = better.ids + worse.ids[shared:], better.learned + worse.learned[shared:]
+        return Pair(ids, learned, better.source, shared, len(better.ids))
 
 
 def encode_endings(

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,19 +110,22 @@ def look_over(course: Course, plan: Plan, net: torch.nn.Module, learned: Mapping
     with measured() as cost:
         try:
             with prepared(net, learned), torch.random.fork_rng():
+                began = _now()
+                loss.meet((*longest, *usual))
+                met = (_now() - began) / sum(len(s.ids) for s in {*chain.from_iterable((*longest, *usual))})
                 for rows in (longest, usual):
                     began = _now()
                     gradients(net, loss, rows)
-                    spent = _now() - began
+                    taught = (_now() - began) / tokens_of(rows)
                     _forget(learned)
         except RuntimeError as error:
             raise _too_large(error, tokens_of(longest)) from error
     tokens = sum(len(sequence.ids) for sequence in course.sequences)
     counts = Counter(1 << (len(sequence.ids) - 1).bit_length() for sequence in course.sequences)
     state_bytes = sum(w.numel() * (10 if w.dtype == torch.bfloat16 else 8) for w in learned.values())
-    looked = plan.watch.held_out.tokens + plan.watch.general.tokens
-    a_token = spent / tokens_of(usual)
-    seconds = a_token * (tokens * course.epochs + looked * len(plan.watch.moments) * LOOKING_COST)
+    held_out, general = plan.watch.held_out.tokens, plan.watch.general.tokens
+    looked = (held_out + general) * len(plan.watch.moments) * LOOKING_COST
+    seconds = taught * (tokens * course.epochs + looked) + met * (tokens + held_out)
     repeated, contradictory = _duplicates(looked_at)
     return Preflight(
         title=plan.title,
@@ -179,11 +182,12 @@ def _unended(sequences: Sequence[Encoded], ends: frozenset[int]) -> int:
     Raw text holds no answers.
     """
     lasts = [
-        sequence.ids[at] in ends
+        part.ids[at] in ends
         for sequence in sequences
-        if not _is_raw(sequence)
-        for at in range(len(sequence.ids))
-        if sequence.learned[at] and not (at + 1 < len(sequence.ids) and sequence.learned[at + 1])
+        for part in sequence.parts
+        if not _is_raw(part)
+        for at in range(len(part.ids))
+        if part.learned[at] and not (at + 1 < len(part.ids) and part.learned[at + 1])
     ]
     if ends and lasts and not any(lasts):
         raise Fixable(

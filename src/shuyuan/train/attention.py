@@ -1,5 +1,7 @@
 """Attention over a packed row: each sequence sees itself only, computed as batched matrix products.
 
+A sequence may go on from the beginning of another: it sees those tokens as if they were its own.
+
 On a CPU this is faster than torch's flash attention for the short sequences that people teach with, and it needs no
 varlen kernel. Long sequences and other devices take torch's own kernel, one sequence at a time. Registered with
 transformers under the name `packed`; the row's layout travels as a keyword argument.
@@ -26,6 +28,7 @@ class Run:
     """Neighbours of like length, computed as one: S sequences, `longest` L, from token `start` to `stop` of the row.
 
     `gather` is each token's place among the S · L when all are padded to the longest; None: nothing is padded.
+    `begun`: where in the row the tokens lie that a sequence, which then is the only one, goes on from.
     """
 
     start: int
@@ -33,43 +36,55 @@ class Run:
     sequences: int
     longest: int
     gather: Tensor | None
+    begun: slice | None = None
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the sequences of a packed row lie. L longest, T tokens, D width of a head.
+    """Where the sequences of a packed row lie. L longest, with what it goes on from; T tokens, D width of a head.
 
     `positions_1T` is each token's place in its own sequence; `bias_LL` is added to the scores: −∞ above the diagonal.
     """
 
     lengths: tuple[int, ...]
+    begun: tuple[slice | None, ...]
+    longest: int
     runs: tuple[Run, ...]
     positions_1T: Tensor
     bias_LL: Tensor
 
 
-def layout_of(lengths: Sequence[int], device: torch.device, dtype: torch.dtype) -> Layout:
-    """The layout of a row that holds sequences of these lengths, in order."""
-    longest = max(lengths)
+def layout_of(
+    lengths: Sequence[int], device: torch.device, dtype: torch.dtype, begun: Sequence[slice | None] = ()
+) -> Layout:
+    """The layout of a row that holds sequences of these lengths, in order.
+
+    `begun`, where given, says of each from where to where in the row, ahead of it, the tokens lie that it goes on from.
+    """
+    begun = tuple(begun) or (None,) * len(lengths)
+    firsts = [before.stop - before.start if before else 0 for before in begun]
+    longest = max(length + first for length, first in zip(lengths, firsts, strict=True))
     bias_LL = torch.full((longest if longest <= LONGEST else 0,) * 2, float("-inf"), dtype=dtype).triu(1)
-    positions_T = torch.cat([torch.arange(length) for length in lengths])
-    return Layout(tuple(lengths), _runs(lengths, device), positions_T[None].to(device), bias_LL.to(device))
+    positions_T = torch.cat([torch.arange(length) + first for length, first in zip(lengths, firsts, strict=True)])
+    runs = _runs(lengths, begun, device)
+    return Layout(tuple(lengths), begun, longest, runs, positions_T[None].to(device), bias_LL.to(device))
 
 
-def _runs(lengths: Sequence[int], device: torch.device) -> tuple[Run, ...]:
+def _runs(lengths: Sequence[int], begun: Sequence[slice | None], device: torch.device) -> tuple[Run, ...]:
     """Packed rows come longest first, so that each run's first sequence is its longest."""
-    groups: list[list[int]] = []
-    for length in lengths:
-        if groups and _ALIKE * groups[-1][0] <= length <= groups[-1][0]:
-            groups[-1].append(length)
+    groups: list[tuple[list[int], slice | None]] = []
+    for length, before in zip(lengths, begun, strict=True):
+        lead, begins = (groups[-1][0][0], groups[-1][1]) if groups else (0, None)
+        if before is begins is None and _ALIKE * lead <= length <= lead:
+            groups[-1][0].append(length)
         else:
-            groups.append([length])
+            groups.append(([length], before))
     runs, start = [], 0
-    for group in groups:
+    for group, before in groups:
         stop, longest = start + sum(group), group[0]
         real_SL = torch.arange(longest) < torch.tensor(group)[:, None]
         gather = None if real_SL.all() else real_SL.flatten().nonzero().squeeze(1).to(device)
-        runs.append(Run(start, stop, len(group), longest, gather))
+        runs.append(Run(start, stop, len(group), longest, gather, before))
         start = stop
     return tuple(runs)
 
@@ -93,15 +108,17 @@ def packed_attention(
 
 def attended(query_THD: Tensor, key_TGD: Tensor, value_TGD: Tensor, layout: Layout, scale: float) -> Tensor:
     """Causal attention inside each sequence, [T, H, D]; H query heads share G key heads, H % G == 0."""
-    if query_THD.device.type == "cpu" and max(layout.lengths) <= LONGEST:
+    if query_THD.device.type == "cpu" and layout.longest <= LONGEST:
         mixed: Tensor = _Short.apply(query_THD, key_TGD, value_TGD, layout, scale)  # type: ignore[no-untyped-call]
         return mixed
-    heads_first = (x.transpose(0, 1)[None] for x in (query_THD, key_TGD, value_TGD))
-    parts = zip(*(torch.split(x, list(layout.lengths), dim=2) for x in heads_first), strict=True)
-    outs = [
-        functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=True)
-        for q, k, v in parts
-    ]
+    heads_first = [x.transpose(0, 1)[None] for x in (query_THD, key_TGD, value_TGD)]
+    outs, start = [], 0
+    for length, before in zip(layout.lengths, layout.begun, strict=True):
+        own = slice(start, start + length)
+        q, k, v = (torch.cat([x[:, :, before], x[:, :, own]], dim=2) if before else x[:, :, own] for x in heads_first)
+        out = functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=True)
+        outs.append(out[:, :, -length:])
+        start += length
     return torch.cat(outs, dim=2)[0].transpose(0, 1)
 
 
@@ -117,11 +134,14 @@ class _Short(torch.autograd.Function):
         ctx: Any, query_THD: Tensor, key_TGD: Tensor, value_TGD: Tensor, layout: Layout, scale: float
     ) -> Tensor:
         out_THD = query_THD.new_empty(query_THD.shape)
+        query_THD = query_THD * scale
         groups, kept = key_TGD.shape[1], []
         for run in layout.runs:
-            query, key, value = (_spread(x, run, groups) for x in (query_THD * scale, key_TGD, value_TGD))
-            scores = query @ key.transpose(1, 2)  # [S·G, R·L, L]
-            scores.view(-1, run.longest, run.longest).add_(layout.bias_LL[: run.longest, : run.longest])
+            query = _spread(query_THD, run, groups)
+            key, value = (_begun(_spread(x, run, groups), x, run) for x in (key_TGD, value_TGD))
+            scores = query @ key.transpose(1, 2)  # [S·G, R·L, K], K = L and what was begun
+            own = scores.view(-1, run.longest, key.shape[1])[:, :, -run.longest :]
+            own.add_(layout.bias_LL[: run.longest, : run.longest])
             shares = torch.softmax(scores, dim=-1)
             _gather(shares @ value, run, out_THD)
             kept += [query, key, value, shares]
@@ -136,10 +156,10 @@ class _Short(torch.autograd.Function):
         for number, run in enumerate(ctx.layout.runs):
             query, key, value, shares = ctx.saved_tensors[4 * number : 4 * number + 4]
             grad = _spread(grad_THD, run, ctx.groups)
-            _gather(shares.transpose(1, 2) @ grad, run, grad_value)
+            _gather_begun(shares.transpose(1, 2) @ grad, run, grad_value)
             grad_scores = torch._softmax_backward_data(grad @ value.transpose(1, 2), shares, -1, shares.dtype)
             _gather(grad_scores @ key, run, grad_query)
-            _gather(grad_scores.transpose(1, 2) @ query, run, grad_key)
+            _gather_begun(grad_scores.transpose(1, 2) @ query, run, grad_key)
         return grad_query.mul_(ctx.scale), grad_key, grad_value, None, None
 
 
@@ -160,6 +180,18 @@ def _gather(x: Tensor, run: Run, into_THD: Tensor) -> None:
         into_THD[run.start : run.stop].view(x.shape).copy_(x)
     else:
         torch.index_select(x.reshape(-1, heads, width), 0, run.gather, out=into_THD[run.start : run.stop])
+
+
+def _begun(own: Tensor, x_TGD: Tensor, run: Run) -> Tensor:
+    """Keys or values of a run, [S·G, L, D], behind those that its sequence goes on from: [S·G, K, D]."""
+    return own if run.begun is None else torch.cat([x_TGD[run.begun].transpose(0, 1), own], dim=1)
+
+
+def _gather_begun(x: Tensor, run: Run, into_TGD: Tensor) -> None:
+    """The inverse of `_begun` and `_spread`; what was begun lies ahead in the row, so something is there to add to."""
+    _gather(x[:, -run.longest :], run, into_TGD)
+    if run.begun is not None:
+        into_TGD[run.begun] += x[:, : -run.longest].transpose(0, 1)
 
 
 ALL_ATTENTION_FUNCTIONS.register(NAME, packed_attention)

@@ -32,6 +32,9 @@ class Loss(Protocol):
 
     unit: ClassVar[str]
 
+    def meet(self, rows: Sequence[Row]) -> None:
+        """Compute now what `loss` computes of rows only once, when it first meets them."""
+
     def loss(self, net: torch.nn.Module, row: Row) -> Tensor:
         """The loss of a packed row, summed over the targets in it: a float32 scalar with a gradient."""
 

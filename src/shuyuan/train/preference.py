@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Annotated, ClassVar
@@ -34,6 +34,7 @@ class Preference(Settings):
 class Beside:
     """A run's preference loss. What it knows of a pair it keeps by the pair's hash.
 
+    The beginning that both endings of a pair share is computed once.
     The reference reads each pair when it is first met, alone: in whichever row and whenever it comes, also after an
     interruption, its log-ratio is the same bit for bit, and there is nothing to store.
     """
@@ -44,12 +45,16 @@ class Beside:
     _references: dict[int, float] = field(default_factory=dict)
     _margins: dict[int, float] = field(default_factory=dict)
 
-    def loss(self, net: nn.Module, row: Row) -> Tensor:
-        """The summed loss of a row's P pairs, a float32 scalar; with no difference to the reference P · ln 2."""
-        new = [pair for pair in row if hash(pair) not in self._references]
+    def meet(self, rows: Sequence[Row]) -> None:
+        """Let the reference read those pairs of the rows that it has not read yet."""
+        new = [pair for pair in chain.from_iterable(rows) if hash(pair) not in self._references]
         if new:
             with torch.no_grad(), prepared(self.reference, {}):
                 self._references.update((hash(pair), self._log_ratios(self.reference, [pair]).item()) for pair in new)
+
+    def loss(self, net: nn.Module, row: Row) -> Tensor:
+        """The summed loss of a row's P pairs, a float32 scalar; with no difference to the reference P · ln 2."""
+        self.meet([row])
         ratios_P = self._log_ratios(net, row)
         began_P = ratios_P.new_tensor([self._references[hash(pair)] for pair in row])
         margins_P = self.settings.beta * (ratios_P - began_P)
@@ -65,9 +70,10 @@ class Beside:
         right = sum(margin > 0 for margin in margins)
         return {"accuracy": right / len(margins), "margin": sum(margins) / len(margins)}
 
-    def _log_ratios(self, net: nn.Module, pairs: Iterable[Encoded]) -> Tensor:
+    def _log_ratios(self, net: nn.Module, pairs: Sequence[Encoded]) -> Tensor:
         """log p(better ending) − log p(worse ending) of each pair, in nats. [P]"""
-        parts = [part for pair in pairs for part in pair.parts]
-        nats_N = token_losses(net, parts, self.settings.chunk)
-        nats_2P = torch.stack([ending.sum() for ending in torch.split(nats_N, [part.targets for part in parts])])
-        return nats_2P[1::2] - nats_2P[::2]
+        nats_N = token_losses(net, pairs, self.settings.chunk)
+        endings = chain.from_iterable(zip(*(pair.parts for pair in pairs), strict=True))  # the better ones, the worse
+        nats = torch.split(nats_N, [ending.targets for ending in endings])
+        nats_2P = torch.stack([ending.sum() for ending in nats])
+        return nats_2P[len(pairs) :] - nats_2P[: len(pairs)]
