@@ -182,6 +182,26 @@ def test_what_others_asked_is_found_read_and_published(browser: sync_api.Browser
             assert [one.text for one in school.material.asked.find(public=True)[0]] == ["山长什么时候上任？"]
 
 
+def test_a_place_far_into_a_long_document_is_marked(browser: sync_api.Browser, tmp_path: Path) -> None:
+    school = tiny_school(tmp_path)
+    words = "The ９th bridge 🌉 is the last."
+    text = "书院 🎓 is old.\n\n" * 15_000 + words + "\n"
+    (tmp_path / "手册" / "long.txt").write_text(text, encoding="utf-8")
+    add(school, [tmp_path / "手册"])
+    document = school.material.document("手册/long.txt")
+    assert document is not None
+    start = document.text.index(words)
+    assert start > 200_000
+    cited = Citation(document.source, start, start + len(words), words, supports=((0, len(words)),))
+    wording = Wording("", "Which bridge is the last?", "e", b"\0\0\x80?")
+    name = school.material.asked.put(wording, Answer(words, (cited,)), "retrieve", 1.8e9)
+    with serving(tmp_path / "house", page=PAGE) as served, visiting(browser, served) as page:
+        page.goto(f"{served.url}/#/questions/{name}")
+        page.locator(".numbers button").click()
+        page.locator(".place mark", has_text=words).wait_for()
+        assert "changed since" not in page.locator(".place").inner_text()
+
+
 def grave(page: sync_api.Page) -> list[tuple[str, str]]:
     """What keeps people from using the page as it is now; the page bypasses its own policy for that."""
     from axe_playwright_python.sync_playwright import Axe
@@ -214,7 +234,12 @@ def test_each_sentence_shows_what_speaks_for_it(
         page.keyboard.press("Enter")
         page.locator(".reply .foot").wait_for()
         shown = page.locator(".numbers").evaluate_all(NUMBERS)
-        assert shown == []
+        assert shown == [
+            ["STRONG", "山长每年正月初八上任。", "1"],
+            ["P", "The library ＯＰＥＮＳ at nine.", "2"],
+            ["TH", "library", "2"],
+            ["TD", "at nine", "12"],
+        ]
         (silent,) = page.locator(".said > p").all_inner_texts()
         assert silent.endswith("is made of glass 🌉.")
         assert grave(page) == []
@@ -267,6 +292,12 @@ def test_every_browser_forgets_what_was_said_of_a_removed_document(browser: sync
         page.locator(".numbers button").click()
         page.locator(".place mark", has_text="山长每年正月初八上任。").wait_for()
         assert page.locator(".turn h2").all_inner_texts() == ["山长什么时候上任？"]
+        (tmp_path / "手册" / "书院.md").write_text("# 书院 🎓\n\n山长改在二月初二上任。\n", encoding="utf-8")
+        add(school, [tmp_path / "手册"])
+        page.reload()
+        page.locator(".numbers button").click()
+        page.locator(".place").get_by_text("has changed since").wait_for()
+        assert page.locator(".place mark").count() == 0
         kept = page.evaluate("JSON.stringify(localStorage)")
         assert "上任" in kept
         assert "arches" not in kept
