@@ -393,7 +393,7 @@ def test_each_annotation_spans_a_sentence_that_its_place_speaks_for(
     at = len(first + third)
     speaker.cited = (
         Citation("手册/书院.md", 7, 12, "正月初八。", passage_id="p", supports=((at, at + 5),)),
-        Citation("桥.md", 0, 9, "Ｎine arches", page=3, passage_id="q", supports=((0, 15), (at, at + 5))),
+        Citation("桥.md", 0, 9, "Ｎine arches", page=3, passage_id="q", supports=((0, 14), (at, at + 5))),
     )
     whole = client.chat.completions.create(model="bare", messages=ASKED).choices[0].message
     assert whole.content == said
