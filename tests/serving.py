@@ -77,7 +77,7 @@ class Served:
         raise AssertionError(f"the job has not ended: {found}")
 
 
-def tiny_school(at: Path, name: str = "school") -> Workspace:
+def tiny_school(at: Path, name: str = "school", embedder: str = Choices().embedder) -> Workspace:
     """A workspace on a tiny model, with a document, questions and examples, and the assistant `prompt`."""
     folder = at / "model"
     if not folder.exists():
@@ -93,7 +93,7 @@ def tiny_school(at: Path, name: str = "school") -> Workspace:
         {"question": f"Where is book {n} 书?", "answer": f"On shelf {n * 7 % 50}。", "use": "learn"} for n in range(48)
     ]
     (at / "quiz.jsonl").write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), encoding="utf-8")
-    workspace = Workspace.create(at / "house" / name, Choices(model=str(folder)))
+    workspace = Workspace.create(at / "house" / name, Choices(model=str(folder), embedder=embedder))
     add(workspace, [at / "手册"], questions=[at / "quiz.jsonl"])
     teach(workspace, "prompt")
     workspace.material.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 import shutil
 import time
 import unicodedata
@@ -17,8 +18,10 @@ from tiny import tiny_folder
 
 from shuyuan.base.errors import Fixable
 from shuyuan.base.records import ask
+from shuyuan.base.workspace import Choices, Workspace
 from shuyuan.load.answering import ModelAssistant
 from shuyuan.load.catalogue import entries
+from shuyuan.load.checks import examine_machine
 from shuyuan.load.embedder import Embedder, open_embedder
 from shuyuan.load.generate import generate
 from shuyuan.load.model import Model, native_bf16, open_model
@@ -205,3 +208,27 @@ def test_a_model_opened_again_shares_its_memory_until_its_folder_changes(tmp_pat
     shutil.copy(folder / "model.safetensors", folder / "other")
     (folder / "other").replace(folder / "model.safetensors")
     assert open_model(str(folder), torch.bfloat16).net is not half.net
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "told"),
+    [
+        ("gone/书.gguf", "gone/书.gguf", "找不到"),
+        ("http://127.0.0.1:1/v1#qwen", "qwen", "在另一台服务器上，需要时才去问"),
+        ("smollm2-135m", "smollm2-135m", "还不在这里"),
+    ],
+)
+def test_what_is_wrong_with_the_machine_is_told_in_both_languages(
+    model: str, name: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHUYUAN_HOME", str(tmp_path / "home"))
+    Workspace.create(tmp_path / "school", Choices(model=model)).material.close()
+    for place in (tmp_path / "school", tmp_path):
+        english, chinese = (examine_machine(place, quick=True, language=language) for language in ("en", "zh"))
+        assert [one.state for one in english] == [one.state for one in chinese]
+        for one, other in zip(english, chinese, strict=True):
+            assert one.what == other.what == "Python" or re.search("[\u4e00-\u9fff]", other.what)
+            assert bool(one.hint) == bool(re.search("[\u4e00-\u9fff]", other.hint))
+    found = {one.what: one.found for one in examine_machine(tmp_path / "school", quick=True, language="zh")}
+    assert found["工作区"] == "0 个文件，0 个文档，0 个段落，0 条样例，0 道题目，0 次教学"
+    assert found[f"模型 {name}"] == told

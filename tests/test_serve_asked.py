@@ -101,6 +101,7 @@ def test_a_question_is_private_until_it_is_published(served: Served, answered: s
     assert place["before"] == "# 书院\n\n"
     assert place["after"].startswith("\n\nThe library")
     assert place["headings"] == ["书院"]
+    assert place["supports"] == [[0, len(page["text"])]]
     span = f"source=%E6%89%8B%E5%86%8C/%E4%B9%A6%E9%99%A2.md&start={place['start']}&end={place['end']}"
     assert send(served, "GET", f"/api/workspaces/school/document?{span}", "reader")[1]["text"] == place["quote"]
     assert send(served, "PUT", f"{ASKED}/{answered}", "writer", {"public": False})[0] == 204

@@ -96,7 +96,8 @@ def asked(served: Served, user: str) -> dict[str, str]:
     """Everything that the server tells a user about the workspace, by the request that it came from."""
     place = f"?source={quote(SECRET)}"
     pages = [
-        "", "/documents", "/documents?find=" + quote("薪酬"), f"/document{place}", f"/document{place}&start=3&end=9",
+        "", "/documents", "/documents?find=" + quote("薪酬"), f"/documents{place}",
+        f"/document{place}", f"/document{place}&start=3&end=9",
         f"/page{place}",
         "/questions", "/examples", "/exams", "/exams/before", "/exams/before/answers?assistant=retrieve",
         "/exams/before/report.html", "/exams/before/report.md", "/jobs", "/marks",

@@ -346,14 +346,14 @@ class Scripted:
 
     def __init__(self, *pieces: str) -> None:
         self.pieces = pieces
+        self.cited = (Citation("手册/书院.md", 7, 12, "正月初八。", passage_id="p"),)
         self.asked: list[Any] = []
 
     def stream(self, conversation: Any, decoding: Decoding) -> Any:
         self.asked.append((conversation, decoding))
         yield from self.pieces
-        cited = Citation("手册/书院.md", 7, 12, "正月初八。", passage_id="p")
         told = tuple(TokenLogprob(piece, -0.5, ((piece, -0.5), ("或", -1.0))) for piece in self.pieces)
-        return Answer("".join(self.pieces), (cited,), ("p",), prompt_tokens=3, answer_tokens=2, logprobs=told)
+        return Answer("".join(self.pieces), self.cited, ("p",), prompt_tokens=3, answer_tokens=2, logprobs=told)
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, served: Served, *pieces: str) -> Scripted:
@@ -382,6 +382,30 @@ def test_citations_and_log_probabilities_come_whole_and_streamed(
     (shown,) = [one for choice in chunks for one in (choice.delta.model_extra or {}).get("annotations", ())]
     assert shown == cited.model_dump()
     assert [t.token for c in chunks if c.logprobs for t in c.logprobs.content or ()] == ["正月", "初八"]
+
+
+def test_each_annotation_spans_a_sentence_that_its_place_speaks_for(
+    served: Served, client: OpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = "😀 Ｎine arches. ", "正月初八。", "Nobody knows. "
+    said = first + third + second
+    speaker = scripted(monkeypatch, served, first + third, second)
+    at = len(first + third)
+    speaker.cited = (
+        Citation("手册/书院.md", 7, 12, "正月初八。", passage_id="p", supports=((at, at + 5),)),
+        Citation("桥.md", 0, 9, "Ｎine arches", page=3, passage_id="q", supports=((0, 14), (at, at + 5))),
+    )
+    whole = client.chat.completions.create(model="bare", messages=ASKED).choices[0].message
+    assert whole.content == said
+    spans = [(one.url_citation.title, one.url_citation) for one in whole.annotations or ()]
+    assert [(title, said[one.start_index : one.end_index]) for title, one in spans] == [
+        ("桥.md", "😀 Ｎine arches."),
+        ("手册/书院.md", "正月初八。"),
+        ("桥.md", "正月初八。"),
+    ]
+    chunks = client.chat.completions.create(model="bare", messages=ASKED, stream=True)
+    shown = [one for chunk in chunks for one in (chunk.choices[0].delta.model_extra or {}).get("annotations", ())]
+    assert shown == [one.model_dump() for one in whole.annotations or ()]
 
 
 TOOL: Any = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -23,6 +24,7 @@ from shuyuan.serve.limits import Bounds
 from shuyuan.teach.teaching import teach
 
 SCHOOL = "/api/workspaces/school"
+HAN = re.compile("[\u4e00-\u9fff]")
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +95,9 @@ def test_documents_are_uploaded_read_shown_and_removed(served: Served) -> None:
     first = served.send("GET", f"{SCHOOL}/documents?limit=1")[1]
     second = served.send("GET", f"{SCHOOL}/documents?limit=9&after={quote(first['data'][0]['source'])}")[1]
     assert first["has_more"]
+    named = "&".join(f"source={quote(one)}" for one in ("uploads/楼 a.md", "手册/书院.md", "手册/没有.md"))
+    found = served.send("GET", f"{SCHOOL}/documents?{named}")[1]["data"]
+    assert [one["source"] for one in found] == ["uploads/楼 a.md", "手册/书院.md"], "of those that are named"
     assert not second["has_more"]
     assert served.send("DELETE", f"{SCHOOL}/documents?source=uploads/%E6%A5%BC%20a.md")[0] == 204
     assert served.send("GET", f"{SCHOOL}/document?{query}")[0] == 404
@@ -201,6 +206,18 @@ def test_the_machine_and_the_catalogue(served: Served) -> None:
     assert set(server["groups"]) == set(choices("serve"))
     assert "qwen2.5-0.5b" in {model["name"] for model in served.send("GET", "/api/models")[1]}
     assert {check["state"] for check in served.send("GET", "/api/doctor")[1]} <= {"good", "note", "bad"}
+
+
+def test_the_machine_and_the_catalogue_are_told_in_both_languages(served: Served) -> None:
+    for path, texts in (("/api/models", ("about",)), ("/api/doctor", ("what", "found", "hint"))):
+        english, chinese = (served.send("GET", f"{path}?language={of}")[1] for of in ("en", "zh"))
+        assert english == served.send("GET", path)[1]
+        for one, other in zip(english, chinese, strict=True):
+            assert {**one, **dict.fromkeys(texts)} == {**other, **dict.fromkeys(texts)}, "only the texts differ"
+            assert not HAN.search(one[texts[0]])
+            assert HAN.search(other[texts[0]]) or other["what"] == "Python"
+            assert bool(one.get("hint")) == bool(HAN.search(other.get("hint", "")))
+        assert served.send("GET", f"{path}?language=fr")[0] == 422
 
 
 def test_without_its_packages_the_server_says_how_to_get_them() -> None:

@@ -90,11 +90,16 @@ class Material:
         return {row[0]: File(*row) for row in rows}
 
     def file_rows(
-        self, after: str = "", most: int = 1000, find: str = "", shown: Callable[[str], bool] = bool
+        self,
+        after: str = "",
+        most: int = 1000,
+        find: str = "",
+        shown: Callable[[str], bool] = bool,
+        sources: Sequence[str] = (),
     ) -> list[dict[str, Any]]:
         """Files with a summary of their documents, by source: those after `after` whose source holds `find`.
 
-        Only those whose source is `shown`.
+        Only those whose source is `shown`, and of these `sources` alone, if any are given.
         """
         rows = self._db.execute(
             "select files.source, bytes, modified, fault, coalesce(json_extract(record, '$.title'), '') as title, "
@@ -103,8 +108,9 @@ class Material:
             "coalesce(json_array_length(record, '$.pages'), 0) as pages, "
             "(select count(*) from passages where document_id = documents.id) as passages "
             "from files left join documents on documents.source = files.source "
-            "where files.source > ? and instr(files.source, ?) order by files.source",
-            (after, find),
+            "where files.source > ? and instr(files.source, ?) "
+            "and (? = 0 or files.source in (select value from json_each(?))) order by files.source",
+            (after, find, len(sources), json.dumps(sources)),
         )
         names = [column[0] for column in rows.description]
         wanted = (dict(zip(names, row, strict=True)) for row in rows if shown(row[0]))

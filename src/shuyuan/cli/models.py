@@ -32,7 +32,7 @@ shuyuan models --json
                 if one.present
                 else f"{human_bytes(one.entry.wanted.bytes)} to get",
                 one.entry.licence,
-                one.entry.about,
+                one.entry.about["en"],
             )
             for one in known
         ]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 Kind = Literal["language", "embedder"]
+Language = Literal["en", "zh"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One model of `catalogue.toml`.
+    """One model of `catalogue.toml`; `about` says what it is, in both languages.
 
     `quantised` is the number format its weights were published in: they are turned back into `stored` when the model is
     fetched, which does not bring back what rounding lost. `sources` are tried in order. `evidence`: of an embedder,
@@ -32,7 +33,7 @@ class Entry:
 
     name: str
     kind: Kind
-    about: str
+    about: Mapping[Language, str]
     languages: tuple[str, ...]
     licence: str
     quantised: str

@@ -123,7 +123,7 @@ def _from_catalogue(entry: Entry) -> Path:
 
     if _make_once(folder, make, entry.dtype):
         shutil.rmtree(downloads, ignore_errors=True)
-        say(f"{entry.name}: {entry.about}. Licence {entry.licence}; weights were {entry.quantised}")
+        say(f"{entry.name}: {entry.about['en']}. Licence {entry.licence}; weights were {entry.quantised}")
     return folder
 
 

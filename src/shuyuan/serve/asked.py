@@ -64,6 +64,7 @@ class Reference(BaseModel):
     end: int
     quote: str
     page: int | None
+    supports: list[tuple[int, int]] = Field(description="characters of the answer's `text` that it speaks for")
     headings: list[str]
     before: str
     after: str

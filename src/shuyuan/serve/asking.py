@@ -71,6 +71,9 @@ class CitationBody(BaseModel):
     quote: str
     page: int | None
     passage_id: str
+    supports: list[tuple[int, int]] = Field(
+        description="characters of the answer's `text` that it speaks for, sentence by sentence"
+    )
     headings: list[str]
 
 

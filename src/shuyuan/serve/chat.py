@@ -208,7 +208,7 @@ def _choice(asked: _Asked, number: int, answer: Answer) -> Choice:
     content, calls = calls_in(answer.text, asked.wanted.tools or ()) if asked.decoding.tools else (answer.text, [])
     message = Said(
         content=content or None if calls else content,
-        annotations=_annotations(asked.workspace, answer),
+        annotations=[] if calls else _annotations(asked.workspace, answer),
         tool_calls=calls or None,
     )
     ended: Literal["stop", "length", "tool_calls"] = "tool_calls" if calls else "length" if answer.cut else "stop"
@@ -217,17 +217,19 @@ def _choice(asked: _Asked, number: int, answer: Answer) -> Choice:
 
 
 def _annotations(workspace: str, answer: Answer) -> list[dict[str, Any]]:
-    """Each citation as OpenAI's `url_citation`, at the end of the text, with its exact place beside it.
+    """The citations as OpenAI's `url_citation`, one for each sentence and each place that speaks for it.
 
-    The address is the document's on this server, with the characters as RFC 5147 writes them.
+    `content[start_index:end_index]` is the sentence, in characters; the end of the text where none is known. Beside it
+    stands the exact place; the address is the document's on this server, with the characters as RFC 5147 writes them.
     """
     end = len(answer.text)
+    placed = [(span, cited) for cited in answer.citations for span in cited.supports or ((end, end),)]
     return [
         {
             "type": "url_citation",
             "url_citation": {
-                "start_index": end,
-                "end_index": end,
+                "start_index": start,
+                "end_index": stop,
                 "title": cited.source,
                 "url": f"/api/workspaces/{quote(workspace)}/document?source={quote(cited.source)}"
                 f"&start={cited.start}&end={cited.end}#char={cited.start},{cited.end}",
@@ -238,7 +240,7 @@ def _annotations(workspace: str, answer: Answer) -> list[dict[str, Any]]:
             "quote": cited.quote,
             "page": cited.page,
         }
-        for cited in answer.citations
+        for (start, stop), cited in sorted(placed, key=lambda one: one[0])
     ]
 
 

@@ -123,11 +123,12 @@ def documents(  # noqa: PLR0917  (an endpoint's parameters are named)
     tag: Annotated[list[Annotated[str, Query(max_length=100)]], Query(max_length=50)] = [],  # noqa: B006
     folder: Annotated[str, Query(max_length=4000)] = "",
     kind: Annotated[str, Query(max_length=20, description="a suffix: pdf")] = "",
+    source: Annotated[list[Source], Query(max_length=100, description="only these, where they are")] = [],  # noqa: B006
 ) -> FileList:
     """The files that were added, by name, with what is wrong with those that could not be read."""
     view = visitor.view(within=WithinBody(tags=tag, folder=folder, kind=kind))
     with visitor.house.opened(visitor.workspace) as here:
-        rows = here.material.file_rows(after, limit + 1, find, lambda source: here.marks.shows(view, source))
+        rows = here.material.file_rows(after, limit + 1, find, lambda source: here.marks.shows(view, source), source)
         marks = [here.marks.of(row["source"]) for row in rows]
     ahead = UPLOADS + "/"
     data = [

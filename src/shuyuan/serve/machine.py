@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
 from shuyuan import __version__
 from shuyuan.base.settings import Settings
 from shuyuan.base.shelf import choices
+from shuyuan.load.catalogue import Language
 from shuyuan.serve.access import Door, Visitor
 from shuyuan.serve.limits import Bounds
 
 router = APIRouter(tags=["server"])
 Anyone = Annotated[Visitor, Depends(Door("read", workspace=False))]
+Spoken = Annotated[Language, Query(description="of the texts")]
 Admin = Annotated[Visitor, Depends(Door("admin", workspace=False))]
 
 
@@ -95,7 +97,7 @@ def server(visitor: Anyone) -> Server:
 
 
 @router.get("/api/models")
-def models(visitor: Anyone) -> list[ModelBody]:
+def models(visitor: Anyone, language: Spoken = "en") -> list[ModelBody]:
     """The models that can be used by name."""
     from shuyuan.load.pulling import models as known
 
@@ -103,7 +105,7 @@ def models(visitor: Anyone) -> list[ModelBody]:
         ModelBody(
             name=one.entry.name,
             kind=one.entry.kind,
-            about=one.entry.about,
+            about=one.entry.about[language],
             languages=list(one.entry.languages),
             licence=one.entry.licence,
             quantised=one.entry.quantised,
@@ -115,9 +117,9 @@ def models(visitor: Anyone) -> list[ModelBody]:
 
 
 @router.get("/api/doctor")
-def doctor(visitor: Admin) -> list[CheckBody]:
+def doctor(visitor: Admin, language: Spoken = "en") -> list[CheckBody]:
     """What works on this machine, and what to do about what does not; as `shuyuan doctor --quick`."""
     from shuyuan.load.checks import examine_machine
 
-    checks = examine_machine(visitor.house.root, quick=True)
+    checks = examine_machine(visitor.house.root, quick=True, language=language)
     return [CheckBody(what=one.what, state=one.state, found=one.found, hint=one.hint) for one in checks]

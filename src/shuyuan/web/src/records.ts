@@ -2,7 +2,9 @@
 export interface Brief { name: string; model: string; embedder: string; counts: Record<'files' | 'documents' | 'passages' | 'examples' | 'questions', number>; assistants: string[]; exams: string[] }
 export interface Taught { name: string; route: string; on: string; stale: string; done: Record<string, unknown> }
 export interface Whole extends Brief { faults: Record<string, string>; languages: Record<string, number>; origins: Record<string, number>; default_assistant: string; taught: Taught[] }
-export interface Citation { source: string; start: number; end: number; quote: string; page: number | null; headings?: string[] }
+export type Span = [start: number, end: number] // of characters (code points)
+/** `supports`: the sentences of the answer that it speaks for; an answer that the browser kept from before may lack it. */
+export interface Citation { source: string; start: number; end: number; quote: string; page: number | null; headings?: string[]; supports?: Span[] }
 export interface Answer {
   assistant: string
   text: string
@@ -10,7 +12,7 @@ export interface Answer {
   refused: boolean
   beyond: boolean
   cut: boolean
-  unsupported?: [number, number][] // an answer that the browser kept from before may lack it
+  unsupported?: Span[] // may be lacking, too
   prompt_tokens: number
   answer_tokens: number
   seconds: number
@@ -20,7 +22,7 @@ export interface Neighbour { id: string; question: string; last: number }
 export interface AskedBrief extends Neighbour { times: number; first: number; state: 'answered' | 'unanswered' | 'withdrawn'; public: boolean; answer: string; assistant: string; answered: number }
 export interface AskedList { data: AskedBrief[]; total: number; keeping: string; may_write: boolean; may_choose: boolean }
 export interface Reference extends Citation { before: string; after: string; headings: string[] }
-export interface AskedPage extends AskedBrief { wordings: string[]; text: string; model: string; unsupported: [number, number][]; references: Reference[]; related: AskedBrief[] }
+export interface AskedPage extends AskedBrief { wordings: string[]; text: string; model: string; unsupported: Span[]; references: Reference[]; related: AskedBrief[] }
 export interface Problem { message: string; hint?: string; place?: string }
 export interface Job {
   id: string
