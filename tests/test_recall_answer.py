@@ -257,6 +257,8 @@ def test_what_is_taken_out_of_the_documents_is_refused_not_invented(tmp_path: Pa
         assert gold in answer.text
         assert gold in answer.citations[0].quote
     assert [answer.refused for answer in said["removed"]] == [False, True, True]
+    seen = {state: [answer.answerable for answer in answers] for state, answers in said.items()}
+    assert min(seen["whole"]) > max(seen["removed"][1:])  # the model's own states know it, in both languages
     assert not said["removed"][1].citations
 
 

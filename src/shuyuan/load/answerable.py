@@ -41,7 +41,8 @@ def level(states: Tensor) -> Tensor:
 
 def sense_of(model: Model) -> Sense | None:
     """The direction of the catalogue's model that this one is, or was taught on; None where none was learned."""
-    return _senses().get(_name(model.folder))
+    sense = _senses().get(_name(model.folder))
+    return sense if sense and len(sense.weight_D) == model.net.config.get_text_config().hidden_size else None
 
 
 @cache
