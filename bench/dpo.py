@@ -83,7 +83,7 @@ def drawn(whole: Mapping[str, Any]) -> str:
     lines = ["# DPO on one processor", "", NOTES]
     for model, record in whole.items():
         repeated = len(record["contestants"][OURS]["each"])
-        often = f"{repeated} repetitions, {record['threads']} thread(s)."
+        often = f"{repeated} repetition(s), {record['threads']} thread(s)."
         lines += [f"## {model}", "", paired.place(record), "", often, "", *paired.table(record)]
     return "\n".join(lines)
 

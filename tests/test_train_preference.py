@@ -227,7 +227,7 @@ def test_margin_and_accuracy_rise_and_the_log_tells(straight: tuple[torch.nn.Mod
     assert "bits a byte" not in curve["curves"]
 
 
-@pytest.mark.parametrize("stop", [9, 70, 140])
+@pytest.mark.parametrize("stop", [9, 60, 110])
 def test_stopped_and_resumed_equals_straight_through(
     tmp_path: Path, straight: tuple[torch.nn.Module, Fitted, Path], stop: int
 ) -> None:
