@@ -55,13 +55,13 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class Read:
-    """A question with two passages before it; `kind`: whole, hidden or cut."""
+    """A question with two passages before it; `kind`: whole, hidden or cut. `evidence` None: not as it was found."""
 
     source: str
     question: str
     kind: str
     passages: Sequence[Passage]
-    evidence: float
+    evidence: float | None
 
 
 def main() -> None:
@@ -95,10 +95,10 @@ def found(name: str, passages: Sequence[Passage], folder: Path) -> list[Read]:
         gold, text = by_id[row["passage"]], row["question"]
         best = _shown(whole[number])
         shown = best if gold in best else [gold, best[0]] if number % 3 else [best[0], gold]
-        reads.append(Read(row["source"], text, "whole", shown, held[number]))
+        reads.append(Read(row["source"], text, "whole", shown, held[number] if gold in best else None))
         cut = [_cut(passage, row) for passage in shown]
         if number % 2 and all(len(one.text) >= LEAST_LEFT and not _holds(tokens(one.searchable), row) for one in cut):
-            reads.append(Read(row["source"], text, "cut", cut, missed[number]))
+            reads.append(Read(row["source"], text, "cut", cut, None))
         else:
             reads.append(Read(row["source"], text, "hidden", _shown(without[number]), missed[number]))
     return reads
@@ -150,6 +150,9 @@ def learned(reads: Sequence[Read], given_ND: Tensor, model: str) -> dict[str, An
     kept |= {f"{model}/weight": torch.tensor(weight_D).float(), f"{model}/bias": torch.tensor(bias).float()}
     save_file(dict(sorted(kept.items())), FILE)
     say(f"{len(reads)} prompts; {FILE.name} is written")
+    seen = [(told, read.evidence, read.kind == "whole") for told, read in zip(told_N, reads, strict=True)]
+    both_M2, yes_M = zip(*(([told, held], yes) for told, held, yes in seen if held is not None), strict=True)
+    together = LogisticRegression(C=10.0).fit(np.array(both_M2), np.array(yes_M)).coef_[0]
     rows = [
         {"kind": read.kind, "language": language(read.question), "signals": {"state": told, "evidence": read.evidence}}
         for read, told in zip(reads, told_N, strict=True)
@@ -161,9 +164,12 @@ def learned(reads: Sequence[Read], given_ND: Tensor, model: str) -> dict[str, An
             yes, no = ([row for row in of if row["kind"] == wanted] for wanted in ("whole", kind))
             areas[f"{tongue}, {kind}"] = {"n": [len(yes), len(no)], "state": area(yes, no, "state")}
             if kind == "hidden":
-                areas[f"{tongue}, {kind}"]["evidence"] = area(yes, no, "evidence")
+                areas[f"{tongue}, {kind}"]["evidence"] = area(
+                    [row for row in yes if row["signals"]["evidence"] is not None], no, "evidence"
+                )
     quantiles = {str(q): round(float(np.quantile(told_N[answered_N], q)), 3) for q in (0.01, 0.02, 0.05, 0.1)}
-    return {"n": len(reads), "areas": areas, "answered_quantiles": quantiles}
+    worth = round(float(together[1] / together[0]), 2)
+    return {"n": len(reads), "areas": areas, "answered_quantiles": quantiles, "per_evidence": worth}
 
 
 def _direction(states_ND: np.ndarray, answered_N: np.ndarray) -> tuple[np.ndarray, float]:
@@ -187,7 +193,11 @@ def drawn(record: Any) -> str:
             ]
             lines.append(f"| {name} | {row['n'][0]}, {row['n'][1]} | {' | '.join(cells)} |")
         below = ", ".join(f"{float(q):.0%} below {value}" for q, value in of["answered_quantiles"].items())
-        lines += ["", f"Log-odds of what is answered: {below}.", ""]
+        lines += [
+            "",
+            f"Log-odds of what is answered: {below}. One of evidence is worth {of['per_evidence']} of them.",
+            "",
+        ]
     return "\n".join(lines)
 
 

@@ -17,7 +17,7 @@ from shuyuan.cli.main import main
 from shuyuan.examine.drafting import Draft, draft
 from shuyuan.examine.teacher import Teacher, is_address
 from shuyuan.prepare.adding import add
-from shuyuan.prepare.asking import judged, written
+from shuyuan.prepare.asking import WORKED, judged, written
 from shuyuan.prepare.blocks import blocks, plain, sentences
 from shuyuan.prepare.chunk import Chunk
 from shuyuan.prepare.distract import swapped, with_choices
@@ -249,6 +249,16 @@ def test_a_model_writes_questions_and_weak_replies_are_counted() -> None:
     assert all(plain(item.document.text[item.start : item.end]) == item.answers[0] for item in found)
     assert "not in two lines" in kept.dropped
     assert kept.came == kept.kept + sum(kept.dropped.values())
+
+
+@pytest.mark.parametrize("spoken", ["zh", "en"])
+def test_the_worked_questions_keep_the_rules_they_show(spoken: str) -> None:
+    shown = WORKED[spoken]
+    documents = [Document(f"d{n}", f"{n}.md", f"{n}", text, "0", spoken) for n, (text, _) in enumerate(shown)]
+    passages = [Passage(f"p{n}", d.id, d.source, 0, len(d.text), d.text) for n, d in enumerate(documents)]
+    found, kept = written(Pupil(dict(shown)), passages, documents)  # type: ignore[arg-type]
+    assert [item.document for item in found] == documents
+    assert not kept.dropped
 
 
 def test_the_judge_keeps_what_needs_the_passage() -> None:

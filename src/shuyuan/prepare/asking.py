@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from shuyuan.base.files import fingerprint
-from shuyuan.base.records import Answer, Assistant, Document, Kept, Passage, ask
+from shuyuan.base.records import Answer, Assistant, Conversation, Document, Kept, Message, Passage, ask
 from shuyuan.prepare.blocks import plain
 from shuyuan.prepare.making import Item
 from shuyuan.prepare.question_forms import ANSWER_LINE, QUESTION_LINE
@@ -24,6 +24,30 @@ PROMPTS = {
         "Text:\n{text}"
     ),
 }
+# Said before as earlier turns: without them a model of half a billion parameters hardly ever writes the two lines.
+WORKED = {
+    "zh": (
+        (
+            "去雾岛的渡船每天早上七点四十分从北码头开出。狗可以免费上船，自行车要另外买票。",
+            "问：去雾岛的渡船每天早上从哪里开出？\n答：北码头",
+        ),
+        (
+            "为了让密封圈保持柔软，每年用甘油擦两次。不要用机油，机油会让橡胶胀大。",
+            "问：密封圈每年要擦几次才能保持柔软？\n答：两次",
+        ),
+    ),
+    "en": (
+        (
+            "The ferry to Ardholm leaves at 7:40 every morning from the north pier. Dogs travel free of charge, but "
+            "bicycles need a ticket of their own.",
+            "Q: When does the ferry to Ardholm leave in the morning?\nA: 7:40",
+        ),
+        (
+            "To keep the seal soft, wipe it with glycerine twice a year. Never use oil: it makes the rubber swell.",
+            "Q: What should the seal be wiped with to keep it soft?\nA: glycerine",
+        ),
+    ),
+}
 GIVEN = {
     "zh": "资料：\n{text}\n\n只根据资料用几个字回答：{question}",
     "en": "Material:\n{text}\n\nAnswer in a few words, from the material only: {question}",
@@ -35,16 +59,27 @@ def written(teacher: Assistant, passages: Sequence[Passage], documents: Sequence
     """One question a passage by a model, and how many replies could not be used. The usual gates come after."""
     by_source = {document.source: document for document in documents}
     chosen = [passage for passage in passages if language(passage.text) in PROMPTS and passage.source in by_source]
-    prompts = [PROMPTS[language(passage.text)].format(text=plain(passage.text)) for passage in chosen]
+    prompts = [_prompt(plain(passage.text), language(passage.text)) for passage in chosen]
     made: list[Item] = []
     dropped = Counter[str]()
-    for passage, reply in zip(chosen, _said(teacher, prompts), strict=True):
-        item = _item(by_source[passage.source], passage, reply)
+    replies = teacher.answer(prompts) if prompts else []
+    for passage, reply in zip(chosen, replies, strict=True):
+        item = _item(by_source[passage.source], passage, reply.text)
         if isinstance(item, Item):
             made.append(item)
         else:
             dropped[item] += 1
     return made, Kept(len(chosen), len(made), dict(dropped), "questions by the model")
+
+
+def _prompt(text: str, spoken: str) -> Conversation:
+    """Two texts with their questions, and then the text."""
+    turns = [
+        turn
+        for worked, reply in WORKED[spoken]
+        for turn in (Message("user", PROMPTS[spoken].format(text=worked)), Message("assistant", reply))
+    ]
+    return (*turns, Message("user", PROMPTS[spoken].format(text=text)))
 
 
 def _item(document: Document, passage: Passage, reply: str) -> Item | str:
