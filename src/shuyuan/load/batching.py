@@ -165,7 +165,7 @@ class Batcher:
         best_N = logits_NV.max(-1).indices.tolist() if len(logits_NV) else []  # argmax is five times slower
         at = 0
         for row, feed in feeds:
-            if feed.wanted and row.state is None:
+            if feed.wanted and row.state is None and states_ND is not None:
                 row.state = states_ND[at].clone()
             if feed.wanted and self._hear(row, feed, logits_NV[at : at + feed.wanted], best_N[at : at + feed.wanted]):
                 self._leave(engine, row)

@@ -32,10 +32,10 @@ class Feed:
 
 
 class Read(NamedTuple):
-    """What was worked out after the N wanted tokens: logits, and the states [N, D] that enter block `watched`."""
+    """What was worked out after the N wanted tokens: logits, and the states that enter block `watched`, if kept."""
 
     logits_NV: Tensor
-    states_ND: Tensor
+    states_ND: Tensor | None
 
 
 def watched(blocks: int) -> int:

@@ -10,7 +10,7 @@ from weakref import ref
 import torch
 from torch import Tensor
 
-from shuyuan.load.engines import Feed, Read, watched
+from shuyuan.load.engines import Feed, Read
 
 MOST_TOKENS = 16_384  # of all rows, padding and answers included: bounds the memory of their keys and values
 
@@ -72,7 +72,7 @@ class Generic:
 
     @torch.inference_mode()
     def read(self, feeds: Sequence[Feed]) -> Read:
-        """See `Engine`. A row reads its prompt whole, and then one token in each step."""
+        """See `Engine`. A row reads its prompt whole, and then one token in each step. No states: they take memory."""
         net: Any = self._net()
         fresh = [feed.place for feed in feeds if feed.place.wave is None]
         if fresh:
@@ -80,13 +80,12 @@ class Generic:
             for place in fresh:
                 place.wave = wave
         given = {id(feed.place): feed for feed in feeds}
-        found: dict[int, Read] = {}
+        logits: dict[int, Tensor] = {}
         for wave in {id(feed.place.wave): feed.place.wave for feed in feeds}.values():
-            found |= self._advance(net, wave, [given[id(place)] for place in wave.places])
-        pairs = [found[id(feed.place)] for feed in feeds]
-        return Read(torch.cat([one.logits_NV for one in pairs]), torch.cat([one.states_ND for one in pairs]))
+            logits |= self._advance(net, wave, [given[id(place)] for place in wave.places])
+        return Read(torch.cat([logits[id(feed.place)] for feed in feeds]), None)
 
-    def _advance(self, net: Any, wave: _Wave, feeds: Sequence[Feed]) -> dict[int, Read]:
+    def _advance(self, net: Any, wave: _Wave, feeds: Sequence[Feed]) -> dict[int, Tensor]:
         longest = max(len(feed.tokens) for feed in feeds)
         ids_BT = torch.zeros(len(feeds), longest, dtype=torch.long)
         mask_BT = torch.zeros_like(ids_BT)
@@ -102,14 +101,10 @@ class Generic:
             past_key_values=wave.cache,
             use_cache=True,
             logits_to_keep=max(feed.wanted for feed in feeds),
-            output_hidden_states=True,
         )
         wave.cache = said.past_key_values
-        states_BTD = said.hidden_states[watched(len(said.hidden_states) - 1)]
         found = {}
-        for feed, logits_TV, states_TD in zip(feeds, said.logits, states_BTD, strict=True):
+        for feed, logits_TV in zip(feeds, said.logits, strict=True):
             feed.place.length += len(feed.tokens)
-            found[id(feed.place)] = Read(
-                logits_TV[len(logits_TV) - feed.wanted :], states_TD[len(states_TD) - feed.wanted :]
-            )
+            found[id(feed.place)] = logits_TV[len(logits_TV) - feed.wanted :]
         return found
