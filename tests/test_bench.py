@@ -90,6 +90,21 @@ def test_a_ratio_has_its_interval(bench: ModuleType) -> None:
     assert noisy["low"] < noisy["median"] == 3.0 < noisy["high"]
 
 
+def test_losses_are_compared_in_equal_precision(bench: ModuleType) -> None:
+    def report(loss: float, tokens: int = 10) -> list[dict[str, object]]:
+        step = {"seconds": 1.0, "tokens": tokens, "computed": tokens, "loss": loss}
+        return [{"steps": [step, step], "peak_bytes": 1, "versions": {"torch": "2"}}]
+
+    contestants = importlib.import_module("dpo").CONTESTANTS
+    names = [contestant.name for contestant in contestants]
+    found = bench.compared(contestants, dict(zip(names, map(report, (2.0, 1.0, 4.0, 5.0)), strict=True)))
+    assert found["loss_difference"] == {names[1]: 1.0, names[2]: -0.5, names[3]: -0.2}
+    alone = bench.compared(contestants, {names[0]: report(2.0), names[3]: report(5.0)})
+    assert alone["loss_difference"] == {names[3]: -0.6}, "in bfloat16, where nobody of ours computes in float32"
+    with pytest.raises(AssertionError, match="real tokens"):
+        bench.compared(contestants, {names[0]: report(2.0), names[1]: report(2.0, tokens=11)})
+
+
 def test_agreement_finds_the_first_difference(bench: ModuleType) -> None:
     agreement = importlib.import_module("generation").agreement
     found = agreement([[1, 2, 3], [4, 9, 6]], [[1, 2, 3], [4, 5, 6]], [[0.1] * 3, [0.1, 0.25, 0.1]])
