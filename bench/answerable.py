@@ -73,7 +73,11 @@ def main() -> None:
     given = parser.parse_args()
     libraries = public(given.folder)
     reads = [read for name in given.languages for read in found(name, libraries[name], given.folder)]
-    file = given.folder / "answerable" / f"{given.model}-{fingerprint(reads)}.safetensors"
+    file = (
+        given.folder
+        / "answerable"
+        / f"{given.model}-{fingerprint([replace(read, evidence=0) for read in reads])}.safetensors"
+    )
     if not file.exists():
         save_file({"states": states(reads, ModelAssistant("bare", open_model(given.model)))}, file)
     figures = learned(reads, load_file(file)["states"], given.model)
