@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from answers import Hiding, area
+from answers import Hiding, area, best_evidence
 from corpora import public
 from paired import keep, place, stamp
 from safetensors.torch import load_file, save_file
@@ -93,7 +93,7 @@ def found(name: str, passages: Sequence[Passage], folder: Path) -> list[Read]:
     told = {row["question"]: frozenset(key for key, of in words.items() if _holds(of, row)) for row in rows}
     texts = [row["question"] for row in rows]
     whole, without = (of.search_all(texts, LEAST_FOUND) for of in (library, Hiding(library, told)))
-    held, missed = library.evidence(texts, whole), library.evidence(texts, without)
+    held, missed = best_evidence(library, texts, whole), best_evidence(library, texts, without)
     reads: list[Read] = []
     for number, row in enumerate(rows):
         gold, text = by_id[row["passage"]], row["question"]

@@ -107,6 +107,12 @@ def main() -> None:
         write_whole(file.with_suffix(".md"), drawn(json.loads(file.read_text(encoding="utf-8"))))
 
 
+def best_evidence(library: Library, texts: Sequence[str], found: Sequence[Sequence[Hit]]) -> list[float]:
+    """That of the best of the passages which would be shown."""
+    shown = [[hit.passage for hit in hits[: Ground().passages]] for hits in found]
+    return [max(held, default=0.0) for held in library.evidence(texts, shown)]
+
+
 def stamped(given: argparse.Namespace) -> dict[str, Any]:
     """When, where and how, without the folders of this machine."""
     return {key: str(v).replace(str(given.folder), "FOLDER") if key == "command" else v for key, v in stamp().items()}
@@ -224,7 +230,7 @@ def _signs(name: str, asked: Sequence[Asked], library: Library, corpus: Corpus) 
             texts = [one.question.text for one in part]
             hiding = Hiding(library, {one.question.text: one.hidden for one in part})
             found = hiding.search_all(texts, Ground().passages)
-            for one, hits, held in zip(part, found, hiding.evidence(texts, found), strict=True):
+            for one, hits, held in zip(part, found, best_evidence(hiding, texts, found), strict=True):
                 cosines = sorted((hit.cosine for hit in hits if hit.cosine is not None), reverse=True) or [-1.0]
                 near = hiding.nearness(one.question.text, hits)
                 holding = corpus.told.get(one.question.id) or corpus.gold.get(one.question.id, frozenset())
@@ -292,7 +298,7 @@ def _ask(
                 said = GroundedAssistant("retrieve", inner, hiding).answer([ask(one.question.text) for one in part])
                 spent = (time.process_time() - began) / len(part)
                 found = hiding.search_all([one.question.text for one in part], Ground().passages)
-                held = hiding.evidence([one.question.text for one in part], found)
+                held = best_evidence(hiding, [one.question.text for one in part], found)
                 least = library.least_evidence
                 rows = [
                     _row(one, answer, (hiding.nearness(one.question.text, hits), has, least), hits, mark, spent)

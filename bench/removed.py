@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from answers import drawn_from, tuned_on
+from answers import best_evidence, drawn_from, tuned_on
 from paired import keep, place, stamp
 
 from shuyuan.base.errors import Fixable
@@ -148,7 +148,7 @@ def asked(facts: Sequence[Fact], given: argparse.Namespace) -> list[dict[str, An
                 part = questions[start : start + BATCH]
                 texts = [question.text for question in part]
                 answers = assistant.answer([ask(text) for text in texts])
-                held = library.evidence(texts, library.search_all(texts, LEAST_FOUND))
+                held = best_evidence(library, texts, library.search_all(texts, LEAST_FOUND))
                 rows += [_row(state, gone, *of) for of in zip(part, answers, held, strict=True)]
                 bar.advance(len(part))
     return rows

@@ -170,23 +170,35 @@ def read(*texts: str) -> list[tuple[list[int], Any]]:
 def test_a_passage_that_tells_all_that_is_asked_is_evidence() -> None:
     (question,) = read("default rank of LoRA")
     tells, half, none = read("the default rank of LoRA is 16", "LoRA trains matrices by default", "xylophone 😀 音乐")
-    assert evidence(question, [tells, none]) > evidence(question, [half, none]) > evidence(question, [none, none])
-    assert evidence(question, [none, tells]) == pytest.approx(evidence(question, [tells, none]))
-    assert evidence(question, []) == evidence(read("")[0], [tells]) == 0
-    assert evidence(question, read("")) == 0
+    assert best(question, [tells, none]) > best(question, [half, none]) > best(question, [none, none])
+    assert evidence(question, [none, tells]) == pytest.approx(evidence(question, [tells, none])[::-1])
+    first, second = evidence(question, [tells, half])  # the other one is what it is ahead of
+    assert first > second
+    assert evidence(question, []) == []
+    assert evidence(read("")[0], [tells]) == [0]
+    assert evidence(question, read("")) == [0]
 
 
 def test_what_all_passages_hold_says_little() -> None:
     (question,) = read("rank seed")
     rank, both, seed = read("rank one", "rank two seed", "rank seed")
     rare, common = [both, rank, rank, rank], [both, rank, seed, seed]
-    assert evidence(question, rare) > evidence(question, common)
+    assert best(question, rare) > best(question, common)
 
 
 def test_what_is_asked_stands_in_one_place() -> None:
     (question,) = read("red bicycle")
     together, apart = read("red bicycle " + "w " * 100, "red " + "w " * 100 + "bicycle")
-    assert evidence(question, [together]) > evidence(question, [apart])
+    assert best(question, [together]) > best(question, [apart])
+
+
+def best(question: Any, passages: list[Any]) -> float:
+    return max(evidence(question, passages))
+
+
+def best_of(library: Library, *questions: str) -> list[float]:
+    found = [[hit.passage for hit in hits] for hits in library.search_all(list(questions), 4)]
+    return [max(held) for held in library.evidence(list(questions), found)]
 
 
 def test_what_the_model_sees_is_weighed_with_the_evidence() -> None:
@@ -204,7 +216,7 @@ def test_what_the_model_sees_is_weighed_with_the_evidence() -> None:
 
 def test_a_model_that_sees_no_answer_in_what_it_read_is_believed(library: Library) -> None:
     question = "What is the default rank of LoRA?"
-    held = library.evidence([question], library.search_all([question], 4))[0]
+    (held,) = best_of(library, question)
     ground = Ground(threshold=-1.0, evidence=held)
     for seen, refused in ((None, False), (0.1, False), (-0.1, True)):
         inner = Says(*["The default rank is 16."] * 2, answerable=seen)
@@ -215,7 +227,7 @@ def test_a_model_that_sees_no_answer_in_what_it_read_is_believed(library: Librar
 def test_without_evidence_the_model_is_not_asked(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     inner = Says(*["The default rank is 16."] * 5)
     question = "What is the default rank of LoRA?"
-    held = library.evidence([question, "xylophone"], library.search_all([question, "xylophone"], 4))
+    held = best_of(library, question, "xylophone")
     assert held[0] > held[1]
     strict = Ground(threshold=-1.0, evidence=held[0] + 0.31)
     (refused,) = GroundedAssistant("r", inner, library, strict).answer([ask(question)])
@@ -248,16 +260,20 @@ def test_what_is_taken_out_of_the_documents_is_refused_not_invented(tmp_path: Pa
     right = ["Ingrid Solheim", "47", "Karl Weiss"]
     embedder, inner = open_embedder("multilingual-e5-small"), ModelAssistant("bare", open_model("qwen2.5-0.5b"))
     said: dict[str, list[Answer]] = {}
+    seen: dict[str, list[float]] = {}
+    anything = Ground(threshold=-1.0, evidence=0.0)
     for state, sentences in ("whole", told), ("removed", [told[0], "", ""]):
         texts = [page.format(sentence) for page, sentence in zip(pages.values(), sentences, strict=True)]
         held = [Passage(name, name, name, 0, len(text), text) for name, text in zip(pages, texts, strict=True)]
         library = Library.build(tmp_path / state, held, embedder, tmp_path / "cache", store="memory")
         said[state] = GroundedAssistant("retrieve", inner, library).answer([ask(question) for question in asked])
+        shown = GroundedAssistant("retrieve", inner, library, anything).answer([ask(question) for question in asked])
+        seen[state] = [answer.answerable for answer in shown if answer.answerable is not None]
     for answer, gold in [*zip(said["whole"], right, strict=True), (said["removed"][0], right[0])]:
         assert gold in answer.text
         assert gold in answer.citations[0].quote
     assert [answer.refused for answer in said["removed"]] == [False, True, True]
-    seen = {state: [answer.answerable for answer in answers] for state, answers in said.items()}
+    assert len(seen["whole"]) == len(seen["removed"]) == 3
     assert min(seen["whole"]) > max(seen["removed"][1:])  # the model's own states know it, in both languages
     assert not said["removed"][1].citations
 

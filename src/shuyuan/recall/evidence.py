@@ -38,18 +38,19 @@ def hopeless(evidence: float, least: float) -> bool:
     return least > 0 and evidence < least - HOPELESS
 
 
-def evidence(question: Read, passages: Sequence[Read]) -> float:
-    """How much the best passage holds of a question, and how far it is before the others: the larger, the likelier.
+def evidence(question: Read, passages: Sequence[Read]) -> list[float]:
+    """How much each passage holds of a question, and how far it is before the others: the larger, the likelier.
 
-    Tokens count by how few of the passages hold them. Nothing asked or nothing found: 0.
+    Tokens count by how few of the passages hold them. Nothing asked: 0.
     """
     tokens = question[0]
-    if not tokens or not passages:
-        return 0.0
+    if not tokens:
+        return [0.0] * len(passages)
     holding = Counter(token for ids, _ in passages for token in set(ids))
     weights_Q = np.log([(len(passages) + 1) / (holding[token] + 0.5) for token in tokens]) + 1e-3
-    held = sorted((_held(question, weights_Q / weights_Q.sum(), passage) for passage in passages), reverse=True)
-    return held[0] + (held[0] - float(np.mean(held[1:] or held)))
+    held = [_held(question, weights_Q / weights_Q.sum(), passage) for passage in passages]
+    others = [(sum(held) - one) / (len(held) - 1) if len(held) > 1 else one for one in held]
+    return [2 * one - rest for one, rest in zip(held, others, strict=True)]
 
 
 def _held(question: Read, weights_Q: NDArray[np.float64], passage: Read) -> float:

@@ -26,15 +26,15 @@ _TURNS = 6  # earlier messages the model sees; what they cited is never taken up
 class _Found:
     """What was looked up for one conversation. `passages` is empty when nothing near enough was found.
 
-    `searched` is the question with its subject, where it leans on an earlier one; `held` is the evidence.
+    `searched` is the question with its subject, where it leans on an earlier one; `held` is each passage's evidence.
     """
 
     question: str
     searched: str
     language: str
     hits: Sequence[Hit]
-    held: float
     passages: tuple[Passage, ...]
+    held: Sequence[float]
     asked: Rewritten
     seconds: float
 
@@ -84,7 +84,8 @@ class GroundedAssistant:
         found = self._look_up(conversations)
         answers = [self._refused(one) for one in found]
         for start in range(0, self.ground.passages, AT_ONCE):
-            shown = [replace(one, passages=one.passages[start : start + AT_ONCE]) for one in found]
+            at = slice(start, start + AT_ONCE)
+            shown = [replace(one, passages=one.passages[at], held=one.held[at]) for one in found]
             rows = [row for row, one in enumerate(shown) if one.passages and answers[row].refused]
             asked = [self._with_passages(conversations[row], shown[row]) for row in rows]
             for row, said in zip(rows, self._inner.answer(asked, decoding), strict=True):
@@ -98,16 +99,20 @@ class GroundedAssistant:
         searched = [(queries(conversation) or [""])[0] for conversation in conversations]
         asked = self._rewritten(searched)
         hits = self._hits(asked)
-        held = self._held([one.texts[0] for one in asked], hits)
+        chosen = [
+            fitted(of, self.ground.passages, self.ground.prompt_tokens, self.ground.diversity)
+            if self._near(one.texts[0], of)
+            else ()
+            for one, of in zip(asked, hits, strict=True)
+        ]
+        held = self._held([one.texts[0] for one in asked], chosen)
         seconds = (time.perf_counter() - began) / max(1, len(searched))
         found = []
-        for conversation, of, one, holds in zip(conversations, hits, asked, held, strict=True):
-            text = one.texts[0]
+        for conversation, of, one, passages, holds in zip(conversations, hits, asked, chosen, held, strict=True):
             question = conversation[-1].content
-            useless = hopeless(holds, self._least) and not _pinned(of)
-            shown = of if not useless and self._near(text, of) else []
-            fitting = fitted(shown, self.ground.passages, self.ground.prompt_tokens, self.ground.diversity)
-            found.append(_Found(question, text, language(question), of, holds, fitting, one, seconds))
+            useless = hopeless(max(holds, default=0.0), self._least) and not _pinned(of)
+            shown = () if useless else passages
+            found.append(_Found(question, one.texts[0], language(question), of, shown, holds, one, seconds))
         return found
 
     def _rewritten(self, searched: Sequence[str]) -> list[Rewritten]:
@@ -144,9 +149,9 @@ class GroundedAssistant:
         """The evidence that is enough: as given, or the embedder's own."""
         return self.library.least_evidence if self.ground.evidence is None else self.ground.evidence
 
-    def _held(self, searched: Sequence[str], hits: Sequence[Sequence[Hit]]) -> list[float]:
-        """The evidence of what was found for each; it is not looked for where any is enough."""
-        return self.library.evidence(searched, hits) if self._least else [0.0] * len(searched)
+    def _held(self, searched: Sequence[str], passages: Sequence[Sequence[Passage]]) -> list[list[float]]:
+        """The evidence of each passage; it is not looked for where any is enough."""
+        return self.library.evidence(searched, passages) if self._least else [[0.0] * len(of) for of in passages]
 
     def _with_passages(self, conversation: Conversation, found: _Found) -> list[Message]:
         prompt = self.ground.prompt(found.question, found.passages, found.language)
@@ -168,7 +173,7 @@ class GroundedAssistant:
         proof = support(found.question, text, found.passages, self.ground.support)
         cited = {citation.passage_id for citation in proof.citations}
         near = self._near(found.searched, [hit for hit in found.hits if hit.passage.id in cited])
-        told = enough(found.held, self._least, said.answerable) or _pinned(found.hits)
+        told = enough(max(found.held), self._least, said.answerable) or _pinned(found.hits)
         if holds_none(text) or not cited or not near or not told:
             return _after(before, replace(said, text=before.text, logprobs=(), refused=True, cut=False))
         return _after(before, replace(said, text=text, citations=proof.citations, unsupported=proof.unsupported))

@@ -343,15 +343,14 @@ class Library:
         """The evidence below which passages hold no answer, for this embedder; 0: that is not known for it."""
         return self._embedder.evidence
 
-    def evidence(self, texts: Sequence[str], hits: Sequence[Sequence[Hit]]) -> list[float]:
-        """How much the passages found for each text hold of it, token by token: see `evidence.py`."""
-        best = [of[:LOOKED_AT] for of in hits]
-        passages = {hit.passage.id: normal(hit.passage.searchable) for of in best for hit in of}
-        read = dict(zip(passages, self._embedder.read(list(passages.values()), "passage"), strict=True))
+    def evidence(self, texts: Sequence[str], passages: Sequence[Sequence[Passage]]) -> list[list[float]]:
+        """How much each passage found for each text holds of it, token by token: see `evidence.py`."""
+        searchable = {passage.id: normal(passage.searchable) for of in passages for passage in of}
+        read = dict(zip(searchable, self._embedder.read(list(searchable.values()), "passage"), strict=True))
         questions = self._embedder.read([normal(text) for text in texts], "query")
         return [
-            evidence(question, [read[hit.passage.id] for hit in of])
-            for question, of in zip(questions, best, strict=True)
+            evidence(question, [read[passage.id] for passage in of])
+            for question, of in zip(questions, passages, strict=True)
         ]
 
     def _near(self, texts: Sequence[str]) -> list[float]:
