@@ -19,7 +19,7 @@ Read = tuple[Sequence[int], NDArray[np.float16]]  # a text's tokens, and their s
 WINDOW, STEP = 48, 16  # tokens of a passage that are looked at together: what is asked stands in one place, mostly
 _WORST = 0.4  # share of the question that finds least …
 _OF_WORST, _OF_SAME = 0.5, 0.3  # … and its weight; that of tokens that are the very same. All are of equal use nearby
-PER_EVIDENCE = 5.2  # log-odds that one more of evidence is worth beside the model's own; bench/answerable.py
+PER_EVIDENCE = 5.2  # log-odds that one more of it is worth beside the model's own; bench/answerable.py finds 4.5
 HOPELESS = 0.3  # so far below what is enough, no model's state would make up for it
 
 
