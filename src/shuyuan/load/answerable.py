@@ -3,7 +3,8 @@
 At the end of a prompt, two thirds of the way up the network, one direction tells passages that answer their question
 from passages that do not (Slobodkin et al., 2023, doi:10.18653/v1/2023.emnlp-main.220). It was learned once for each
 model in `answerable.safetensors`, from questions written by hand on public documents (`bench/answerable.py`), and comes
-with reading the prompt: it costs nothing. What is taught on such a model keeps its base's direction.
+with reading the prompt: it costs nothing. It does not fit what was taught on such a model: with the base's direction,
+a tuned model that answered 75 % of the handbook's questions from its library declined half of them.
 """
 
 from __future__ import annotations
@@ -40,8 +41,9 @@ def level(states: Tensor) -> Tensor:
 
 
 def sense_of(model: Model) -> Sense | None:
-    """The direction of the catalogue's model that this one is, or was taught on; None where none was learned."""
-    sense = _senses().get(_name(model.folder))
+    """The direction of the catalogue's model that this one is; None where none was learned, as for a taught one."""
+    name = _name(model.folder)
+    sense = _senses().get(name) if model.name == name else None
     return sense if sense and len(sense.weight_D) == model.net.config.get_text_config().hidden_size else None
 
 
