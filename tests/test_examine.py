@@ -256,7 +256,7 @@ def test_what_cannot_be_examined_is_said(workspace: Workspace, tmp_path: Path) -
         read_exam(workspace.exam("never"))
 
 
-def test_the_cost_of_a_chain_is_summed(workspace: Workspace) -> None:
+def test_the_cost_of_a_chain_is_summed(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     made = {"route": "lora", "seconds": 60, "cpu_seconds": 100, "peak_bytes": 5, "trained_tokens": 7, "on": "bare"}
     for name, done in {
         "lora": made,
@@ -270,6 +270,8 @@ def test_the_cost_of_a_chain_is_summed(workspace: Workspace) -> None:
     assert both.cost == Cost(120, 200, 9, 14, ("lora", "retrieve"))
     assert candidate(workspace, "bare").cost == Cost()
     assert len({candidate(workspace, name).key for name in ("bare", "lora", "lora+retrieve")}) == 3
+    monkeypatch.setattr("shuyuan.examine.exam.__version__", "another")  # what it answered is asked anew
+    assert candidate(workspace, "lora+retrieve").key != both.key
 
 
 def test_the_general_material_is_sound() -> None:

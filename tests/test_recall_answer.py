@@ -224,6 +224,21 @@ def test_a_model_that_sees_no_answer_in_what_it_read_is_believed(library: Librar
         assert (answer.refused, answer.answerable) == (refused, seen)
 
 
+def test_what_goes_beyond_the_library_says_nothing_of_it(library: Library) -> None:
+    class Doubts(Says):
+        def answer(self, conversations: Sequence[Conversation], decoding: Decoding = GREEDY) -> list[Answer]:
+            self.answerable = -2.0 if "Sources:" in conversations[0][-1].content else 3.0
+            return super().answer(conversations, decoding)
+
+    question = "What is the default rank of LoRA?"
+    (held,) = best_of(library, question)
+    ground = Ground(mode="chat", threshold=-1.0, evidence=held)
+    inner = Doubts(*["The default rank is 16."] * 3)
+    (answer,) = GroundedAssistant("r", inner, library, ground).answer([ask(question)])
+    assert answer.beyond
+    assert answer.answerable == -2.0  # of the passages, not of the bare question
+
+
 def test_without_evidence_the_model_is_not_asked(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     inner = Says(*["The default rank is 16."] * 5)
     question = "What is the default rank of LoRA?"

@@ -190,7 +190,10 @@ class GroundedAssistant:
         for row, alone in zip(rows, self._inner.answer([conversations[row] for row in rows], decoding), strict=True):
             warning, text = BEYOND[spoken(found[row].language)], alone.text.strip()
             spans = tuple((start + len(warning), end + len(warning)) for start, end in sentences(text))
-            answers[row] = _after(answers[row], replace(alone, text=warning + text, unsupported=spans, beyond=True))
+            said = replace(
+                alone, text=warning + text, unsupported=spans, beyond=True, answerable=None
+            )  # it read nothing
+            answers[row] = _after(answers[row], said)
 
 
 def seen_by(assistant: Assistant, view: View) -> Assistant:
