@@ -16,11 +16,13 @@ from safetensors.torch import load_file, save_file
 from tiny import FAMILIES, tiny_net
 
 from shuyuan.base.errors import Fixable
+from shuyuan.load.products import product_of
 from shuyuan.train.adapter import adapter_weights, load_adapter, merged, plus_rates, save_adapter, with_adapter
+from shuyuan.train.fused import projected
 from shuyuan.train.layers import linear_layers
-from shuyuan.train.lowrank import principal_factors
+from shuyuan.train.lowrank import DoraLinear, LoraLinear, principal_factors
 from shuyuan.train.optimiser import AdamW
-from shuyuan.train.quantise import quantised
+from shuyuan.train.quantise import Linear4, quantised
 
 IDS = torch.tensor([[5, 17, 300, 41, 41, 8, 250, 99, 3, 120]])
 KINDS: dict[str, dict[str, bool]] = {
@@ -205,6 +207,54 @@ def test_in_bfloat16_it_stays_near_float32(kind: str) -> None:
     half = copy.deepcopy(net).bfloat16()(IDS).logits
     assert half.dtype == torch.bfloat16
     assert (half.float() - whole).abs().max() < 0.05 * whole.abs().max()
+
+
+Computed = Callable[[LoraLinear, torch.Tensor], torch.Tensor]
+
+
+def young(bias: bool) -> LoraLinear:
+    """A layer in bfloat16 whose change is about a sixth of the digit in which its outputs are kept."""
+    torch.manual_seed(0)
+    base = torch.nn.Linear(96, 160, bias=bias).bfloat16().requires_grad_(False)
+    return LoraLinear(base, (torch.randn(8, 96) / 10, torch.randn(160, 8) * 1e-4), 2.0)
+
+
+def in_four_bits(layer: LoraLinear) -> LoraLinear:
+    return LoraLinear(Linear4(layer.base, False), layer.factors, layer.scale)
+
+
+def above_another(layer: LoraLinear) -> LoraLinear:
+    zero = (torch.zeros(2, 96), torch.zeros(160, 2))
+    return LoraLinear(LoraLinear(layer.base, zero, 1.0), layer.factors, layer.scale)
+
+
+def with_lengths(layer: LoraLinear) -> LoraLinear:
+    rows = torch.linalg.vector_norm(layer.base.weight.float(), dim=1)
+    return DoraLinear(layer.base, layer.factors, layer.scale, magnitude=rows)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(
+    "computed",
+    [
+        lambda layer, x: layer(x),
+        lambda layer, x: projected(x, [layer]),
+        lambda layer, x: product_of([layer], pack=True)(x),
+        lambda layer, x: in_four_bits(layer)(x),
+        lambda layer, x: above_another(layer)(x),
+        lambda layer, x: with_lengths(layer)(x),
+    ],
+    ids=["layer", "fused", "packed", "four bits", "above another", "DoRA"],
+)
+@torch.no_grad()
+def test_bfloat16_keeps_a_change_smaller_than_its_digits(computed: Computed, bias: bool) -> None:
+    """On average: each output moves by a digit or not at all, the more often the larger its change is."""
+    layer = young(bias)
+    none = LoraLinear(layer.base, (layer.lora_A, torch.zeros(160, 8)), 2.0)
+    x = torch.randn(512, 96).bfloat16()
+    change = 2.0 * x.float() @ layer.lora_A.T @ layer.lora_B.T
+    moved = computed(layer, x).float() - computed(none, x).float()
+    assert (moved * change).sum() / change.square().sum() == pytest.approx(1, abs=0.08)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -93,12 +93,13 @@ def test_product_and_gradient_are_those_of_the_unpacked_weight(dtype: torch.dtyp
         torch.testing.assert_close(ours, theirs, **exact)
 
 
-def test_the_operator_keeps_the_rules_of_torch() -> None:
+@pytest.mark.parametrize("onto", [None, torch.ones(3, 40, requires_grad=True)])
+def test_the_operator_keeps_the_rules_of_torch(onto: torch.Tensor | None) -> None:
     from shuyuan.train.quantise import _linear4
 
     _, small = layer(double=True)
     x = torch.randn(3, 48, requires_grad=True)
-    torch.library.opcheck(_linear4, (x, small.packed, small.kept_scales, [40, 48], False))
+    torch.library.opcheck(_linear4, (x, small.packed, small.kept_scales, [40, 48], False, onto))
 
 
 @pytest.mark.parametrize("double", [False, True])

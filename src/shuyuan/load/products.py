@@ -29,9 +29,13 @@ class Packed:
         self.weight = torch.ops.mkldnn._reorder_linear_weight(torch.cat([*weights]) if len(weights) > 1 else weights[0])
         self.bias = bias
 
-    def __call__(self, x_TD: Tensor) -> Tensor:
-        """See `Product`."""
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(x_TD, self.weight, self.bias, "none", [], "")
+    def __call__(self, x_TD: Tensor, onto_TN: Tensor | None = None) -> Tensor:
+        """See `Product`; `onto_TN` is added before it is rounded."""
+        linear = torch.ops.mkldnn._linear_pointwise
+        if onto_TN is None:
+            out: Tensor = linear(x_TD, self.weight, self.bias, "none", [], "")
+        else:
+            out = linear.binary(x_TD, onto_TN, self.weight, self.bias, "add")
         return out
 
 
@@ -50,12 +54,12 @@ class Plain:
 class LowRank:
     """A product with the low-rank changes of its layers beside it; R is the sum of their ranks."""
 
-    def __init__(self, inner: Product, down_RD: Tensor, up_RN: Tensor) -> None:
+    def __init__(self, inner: Packed, down_RD: Tensor, up_RN: Tensor) -> None:
         self.inner, self.down_RD, self.up_RN = inner, down_RD, up_RN
 
     def __call__(self, x_TD: Tensor) -> Tensor:
         """See `Product`."""
-        return self.inner(x_TD).addmm_(functional.linear(x_TD, self.down_RD), self.up_RN)
+        return self.inner(x_TD, functional.linear(x_TD, self.down_RD) @ self.up_RN)
 
 
 _packed: WeakTensorKeyDictionary = WeakTensorKeyDictionary()  # the first weight → all packed with it

@@ -73,7 +73,8 @@ def _part(layer: Linear) -> _Part | None:
 class _Project(torch.autograd.Function):
     """`W x + b + scale · B A x` for layers of one input; R is the sum of their ranks.
 
-    All A are one product, as products of a narrow matrix are slow; every sum is made in place, in one buffer.
+    All A are one product, as products of a narrow matrix are slow. Forward each layer is one too, `[x, A x] [W, scale·B]ᵀ`,
+    rounded once: a change added to what is rounded already is lost wherever it is under half a digit.
     """
 
     @staticmethod
@@ -82,12 +83,14 @@ class _Project(torch.autograd.Function):
         out_TN = x_TD.new_empty(len(x_TD), sum(len(part.weight) for part in parts))
         low_TR = x_TD @ A_RD.T if (A_RD := _downs(parts, x_TD.dtype)) is not None else None
         for part, out, low in _pieces(parts, out_TN, low_TR):
-            if part.bias is None:
-                torch.mm(x_TD, part.weight.T, out=out)
-            else:
-                torch.addmm(part.bias, x_TD, part.weight.T, out=out)
+            ins, weight = x_TD, part.weight
             if part.B is not None:
-                out.addmm_(low, part.B.to(x_TD.dtype).T, alpha=part.scale)
+                ins = torch.cat([x_TD, low], dim=1)
+                weight = torch.cat([weight, (part.B * part.scale).to(x_TD.dtype)], dim=1)
+            if part.bias is None:
+                torch.mm(ins, weight.T, out=out)
+            else:
+                torch.addmm(part.bias, ins, weight.T, out=out)
         ctx.save_for_backward(x_TD, low_TR)
         ctx.parts = parts
         return out_TN

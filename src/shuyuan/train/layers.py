@@ -6,6 +6,7 @@ import copy
 from collections.abc import Collection, Mapping
 from itertools import chain
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -23,17 +24,24 @@ class LinearLike(nn.Module):
         """The whole matrix it multiplies with [out, in], made afresh each time."""
         raise NotImplementedError
 
-    def product(self, x: Tensor) -> Tensor:
-        """The layer without its bias, [..., in] → [..., out]."""
+    def product(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
+        """See `product`."""
         raise NotImplementedError
 
 
 Linear = nn.Linear | LinearLike
 
 
-def product(layer: Linear, x: Tensor) -> Tensor:
-    """What a linear layer gives without its bias, [..., in] → [..., out]."""
-    return layer.product(x) if isinstance(layer, LinearLike) else functional.linear(x, layer.weight)
+def product(layer: Linear, x: Tensor, onto: Tensor | None = None) -> Tensor:
+    """What a linear layer gives without its bias, [..., in] → [..., out]; `onto` is added before it is rounded.
+
+    The order matters in bfloat16: a small number added to a rounded one is lost wherever it is under half a digit.
+    """
+    if isinstance(layer, LinearLike):
+        return layer.product(x, onto)
+    if onto is None:
+        return functional.linear(x, layer.weight)
+    return torch.addmm(onto.flatten(0, -2), x.flatten(0, -2), layer.weight.T).view_as(onto)
 
 
 def linear_layers(net: nn.Module) -> dict[str, Linear]:

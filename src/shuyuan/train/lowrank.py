@@ -44,20 +44,17 @@ class LoraLinear(LinearLike):
             return self.lora_A, self.lora_B
         return torch.cat([self.lora_A, self.start_A]), torch.cat([self.lora_B, -self.start_B], dim=1)
 
-    def _changed(self, out: Tensor, x: Tensor) -> Tensor:
-        """`out + scale · B A x`, in the precision of `x`."""
+    def product(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
+        """See `layers.product`."""
         A, B = self.factors
-        low = functional.linear(x, A.to(x.dtype)).flatten(0, -2)
-        added = torch.addmm(out.flatten(0, -2), low, B.to(x.dtype).T, alpha=self.scale)  # one pass over `out`
-        return added.view_as(out)
-
-    def product(self, x: Tensor) -> Tensor:
-        """The adapted layer without its bias."""
-        return self._changed(product(self.base, x), x)
+        low = functional.linear(x, A.to(x.dtype))
+        change = functional.linear(low, (self.scale * B).to(x.dtype))
+        return product(self.base, x, change if onto is None else change + onto)
 
     def forward(self, x: Tensor) -> Tensor:
         """The adapted layer, [..., in] → [..., out], in the precision of `x`."""
-        return self._changed(self.base(x), x)
+        out = self.product(x)
+        return out if self.bias is None else out + self.bias
 
     @property
     def weight(self) -> Tensor:
@@ -100,14 +97,10 @@ class DoraLinear(LoraLinear):
             self.settled = self.lora_magnitude_vector / torch.linalg.vector_norm(self._whole(), dim=1)
         return self
 
-    def product(self, x: Tensor) -> Tensor:
-        """The adapted layer without its bias."""
-        return (self._changed(product(self.base, x), x) * self._gain(x.dtype)).to(x.dtype)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The adapted layer, [..., in] → [..., out], in the precision of `x`."""
-        out = self.product(x)
-        return out if self.bias is None else out + self.bias
+    def product(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
+        """See `layers.product`."""
+        out = super().product(x) * self._gain(x.dtype)
+        return (out if onto is None else out + onto).to(x.dtype)
 
     @property
     def weight(self) -> Tensor:

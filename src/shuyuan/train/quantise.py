@@ -57,9 +57,9 @@ class Linear4(LinearLike):
         """The matrix unpacked [out, in], in the precision it had."""
         return unpack(self.packed, self.kept_scales, self.shape, self.dtype)
 
-    def product(self, x: Tensor) -> Tensor:
-        """The layer without its bias."""
-        out: Tensor = _linear4(x, self.packed, self.kept_scales, self.shape, False)
+    def product(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
+        """See `layers.product`."""
+        out: Tensor = _linear4(x, self.packed, self.kept_scales, self.shape, False, onto)
         return out
 
     def forward(self, x: Tensor) -> Tensor:
@@ -158,27 +158,36 @@ def _dynamic_code(device: torch.device) -> Tensor:
 @torch.library.custom_op(
     "shuyuan::linear4",
     mutates_args=(),
-    schema="(Tensor x, Tensor packed, Tensor[] scales, int[] shape, bool back) -> Tensor",
+    schema="(Tensor x, Tensor packed, Tensor[] scales, int[] shape, bool back, Tensor? onto) -> Tensor",
 )
-def _linear4(x: Tensor, packed: Tensor, scales: Sequence[Tensor], shape: Sequence[int], back: bool) -> Tensor:
-    """`x Wᵀ`, or `x W` on the way `back`."""
+def _linear4(
+    x: Tensor, packed: Tensor, scales: Sequence[Tensor], shape: Sequence[int], back: bool, onto: Tensor | None
+) -> Tensor:
+    """`x Wᵀ`, or `x W` on the way `back`; `onto` is added before it is rounded."""
     weight = unpack(packed, scales, shape, x.dtype)
-    return x @ weight if back else x @ weight.T
+    right = weight if back else weight.T
+    if onto is None:
+        return x @ right
+    return torch.addmm(onto.flatten(0, -2), x.flatten(0, -2), right).view_as(onto)
 
 
 @_linear4.register_fake
-def _(x: Tensor, packed: Tensor, scales: Sequence[Tensor], shape: Sequence[int], back: bool) -> Tensor:
+def _(
+    x: Tensor, packed: Tensor, scales: Sequence[Tensor], shape: Sequence[int], back: bool, onto: Tensor | None
+) -> Tensor:
     return x.new_empty(*x.shape[:-1], shape[1] if back else shape[0])
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    _, packed, scales, ctx.shape, ctx.back = inputs
+    _, packed, scales, ctx.shape, ctx.back, onto = inputs
+    ctx.added = onto is not None
     ctx.save_for_backward(packed, *scales)
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     packed, *scales = ctx.saved_tensors
-    return _linear4(grad, packed, scales, ctx.shape, not ctx.back), None, [None] * len(scales), None, None
+    back = _linear4(grad, packed, scales, ctx.shape, not ctx.back, None)
+    return back, None, [None] * len(scales), None, None, grad if ctx.added else None
 
 
 _linear4.register_autograd(_backward, setup_context=_keep)
