@@ -16,7 +16,7 @@ from itertools import chain
 from typing import Any
 
 import paired
-from paired import OURS, Contestant
+from paired import OURS, OURS_FP32, Contestant
 
 from shuyuan.base.files import read_jsonl
 from shuyuan.load.model import open_tokenizer
@@ -30,6 +30,7 @@ THEIRS = "Hugging Face, autocast"
 CONTESTANTS = (
     Contestant(OURS, OURS, "shuyuan_full.py", {"dtype": "bfloat16"}),
     Contestant(THEIRS, OURS, "autocast_full.py"),
+    Contestant(OURS_FP32, OURS, "shuyuan_full.py", {"dtype": "float32"}),
 )
 NOTES = f"""Every weight learns, at {LEARNING_RATE}; blocks of equal length, every token learned, nothing padded, no
 gradient checkpointing. Theirs: float32 weights under bfloat16 autocast, torch's fused AdamW. Ours: bfloat16 weights

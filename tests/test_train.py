@@ -13,7 +13,7 @@ from tiny import FAMILIES, tiny_net
 from torch.nn.functional import cross_entropy
 
 from shuyuan.base.errors import Fixable
-from shuyuan.base.files import read_jsonl
+from shuyuan.base.files import read_json, read_jsonl, write_json
 from shuyuan.prepare.chat import Encoded
 from shuyuan.prepare.pack import Pack, Row
 from shuyuan.train import attention
@@ -134,19 +134,26 @@ def test_optimiser_equals_torch() -> None:
 
 
 def test_bfloat16_weights_follow_the_float32_ones_exactly() -> None:
+    """The masters are equal bit for bit; each weight is one of its master's two neighbours, on average the master."""
     torch.manual_seed(0)
-    start = torch.randn(64, 64).bfloat16()
+    start = torch.randn(640, 640).bfloat16()
+    start[0, :2] = torch.tensor([0.0, -0.0])
     half = start.clone().requires_grad_()
     whole = start.float().requires_grad_()
     small, reference = AdamW({"w": half}), AdamW({"w": whole})
-    for _ in range(50):
-        half.grad = torch.randn(64, 64).bfloat16()
+    push = torch.randn_like(start)
+    for _ in range(20):
+        half.grad = push + torch.randn_like(start)
         whole.grad = half.grad.float()
         small.step(1e-5)  # each step alone is far below half a bfloat16 step
         reference.step(1e-5)
-    assert (half.float() - whole).abs().max() <= whole.abs().max() / 256
-    assert torch.equal(half, (whole.detach().view(torch.int32) + 0x8000 >> 16).to(torch.int16).view(torch.bfloat16))
-    assert not torch.equal(half, start)
+    low = small.state()["low/w"]
+    bits, exact = (t.detach().view(kind).int() for t, kind in ((half, torch.int16), (whole, torch.int32)))
+    assert torch.equal(low, exact.to(torch.int16))
+    assert set((bits - (exact >> 16)).unique().tolist()) == {0, 1}
+    learned, seen = (whole - start.float()).detach(), (half.float() - start.float()).detach()
+    assert learned.abs().median() < start.float().abs().median() / 2048  # a fraction of the digit it is kept in
+    assert (seen * learned).sum() / learned.square().sum() == pytest.approx(1, abs=0.05)
 
 
 class StopAt:
@@ -206,6 +213,18 @@ def test_cut_and_foreign_checkpoints_are_passed_over(
     with pytest.raises(KeyboardInterrupt):
         taught(tmp_path, 110, StopAt(0), mark="other")
     assert "belongs to other settings" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_other_rules_of_learning_is_passed_over(
+    tmp_path: Path, straight: tuple[torch.nn.Module, Fitted], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        taught(tmp_path, 110, StopAt(60))
+    notes = tmp_path / "checkpoints" / "step-000050" / "checkpoint.json"
+    write_json(notes, {**read_json(notes), "rules": 1})
+    _, fitted = taught(tmp_path, 110, Supervised())
+    assert "passed over: another version of shuyuan wrote it" in capsys.readouterr().err
+    assert fitted.losses == straight[1].losses
 
 
 def test_a_loss_that_is_no_number_stops_before_the_update(tmp_path: Path) -> None:

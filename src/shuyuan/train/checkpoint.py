@@ -17,6 +17,7 @@ from shuyuan.base.progress import say
 
 KEEP = 2
 BEST = "best"
+RULES = 2  # of learning: another number passes over what was written before the same steps gave other weights
 _FOLDER = re.compile(r"step-(\d{6,})")
 
 
@@ -58,13 +59,17 @@ def load_best(folder: Path, step: int, fingerprint: str) -> dict[str, Tensor]:
 def _write(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
     with whole_folder(path) as aside:
         save_file({name: t.detach().contiguous() for name, t in tensors.items()}, aside / "state.safetensors")
-        write_json(aside / "checkpoint.json", {**notes, "sha256": sha256_of(aside / "state.safetensors")})
+        write_json(
+            aside / "checkpoint.json", {**notes, "rules": RULES, "sha256": sha256_of(aside / "state.safetensors")}
+        )
 
 
 def _read(path: Path, fingerprint: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     notes = read_json(path / "checkpoint.json")
     if notes["sha256"] != sha256_of(path / "state.safetensors"):
         raise ValueError("its content does not match its hash")
+    if notes.get("rules") != RULES:
+        raise ValueError("another version of shuyuan wrote it, which would have learned otherwise")
     if notes["fingerprint"] != fingerprint:
         raise ValueError("it belongs to other settings or other material")
     return load_file(path / "state.safetensors"), notes

@@ -73,8 +73,8 @@ def _part(layer: Linear) -> _Part | None:
 class _Project(torch.autograd.Function):
     """`W x + b + scale · B A x` for layers of one input; R is the sum of their ranks.
 
-    All A are one product, as products of a narrow matrix are slow. Forward each layer is one too, `[x, A x] [W, scale·B]ᵀ`,
-    rounded once: a change added to what is rounded already is lost wherever it is under half a digit.
+    All A are one product, as products of a narrow matrix are slow. Forward each layer is one too, `[x, A x]` times
+    `[W, scale · B]ᵀ`, rounded once: a change added to what is rounded already is lost where it is under half a digit.
     """
 
     @staticmethod

@@ -23,9 +23,11 @@ T = TypeVar("T")
 class AdamW:
     """Updates named weights from their gradients, with state in float32.
 
-    An update smaller than 1/256 of a bfloat16 weight would be rounded away, so each such weight has a float32 master.
-    The bfloat16 weight is the master's upper half; only the lower half is kept beside it (`low`, int16), which is exact
-    and costs 2 bytes a weight instead of 4. All work is done slice by slice; on a CPU each core has slices of its own.
+    An update smaller than 1/256 of a bfloat16 weight would be rounded away, so each such weight has a float32 master:
+    the lower half of its bits is kept beside the weight (`low`, int16), which is exact and costs 2 bytes instead of 4.
+    The weight is the upper half, rounded up past a threshold of its own (`_thresholds`): to the nearest, no weight of a
+    layer would move before its updates add up to half a digit, and the network would not see what it has learned.
+    All work is done slice by slice; on a CPU each core has slices of its own.
     `rates` are factors of the learning rate, by name, for the weights that have one of their own.
     """
 
@@ -76,10 +78,11 @@ class AdamW:
         device = slices[0][0].device
         longest = max(len(weight) for weight, *_ in slices)
         scratch, spare = (torch.empty(longest, dtype=torch.int32, device=device) for _ in range(2))
+        thresholds = _thresholds(longest, device)
         gradient = torch.empty(longest, device=device)
         for weight, grad, mean, square, low, factor, decay in slices:
             n = len(weight)
-            master = weight if low is None else _join(weight, low, scratch[:n])
+            master = weight if low is None else _join(weight, low, thresholds[:n], scratch[:n], spare[:n])
             adamw(
                 [master],
                 [gradient[:n].copy_(grad).mul_(scale)],
@@ -97,7 +100,7 @@ class AdamW:
                 maximize=False,
             )
             if low is not None:
-                _part(master, weight, low, spare[:n])
+                _part(master, weight, low, thresholds[:n], spare[:n])
 
     def _slices(self, tensor: Tensor) -> Sequence[Tensor]:
         return torch.split(tensor.detach().view(-1), self._size)
@@ -127,14 +130,24 @@ class AdamW:
             tensor.copy_(state[name])
 
 
-def _join(weight: Tensor, low: Tensor, into: Tensor) -> Tensor:
-    """The float32 master of a bfloat16 weight: its bits in the upper half, plus the signed lower half."""
-    return into.copy_(weight.view(torch.int16)).bitwise_left_shift_(16).add_(low).view(torch.float32)
+def _thresholds(count: int, device: torch.device) -> Tensor:
+    """What is added to the lower half of a master before the upper is cut off, int32 in 0 … 65535, by place.
+
+    Multiples of the golden section of 2¹⁶ (Weyl, 1916): neighbours differ, and any run of them is spread evenly.
+    """
+    return torch.arange(count, dtype=torch.int32, device=device).mul_(40503).bitwise_and_(0xFFFF)
 
 
-def _part(master: Tensor, weight: Tensor, low: Tensor, spare: Tensor) -> None:
-    """Round a master to the nearest bfloat16 in `weight` and keep what was rounded off in `low`; spoils the master."""
+def _join(weight: Tensor, low: Tensor, thresholds: Tensor, into: Tensor, spare: Tensor) -> Tensor:
+    """The float32 master of a bfloat16 weight: its upper half, one less where it was rounded up, and the lower half."""
+    lower = spare.copy_(low).bitwise_and_(0xFFFF)
+    was_up = torch.add(lower, thresholds, out=into).bitwise_right_shift_(16)
+    upper = torch.sub(weight.view(torch.int16), was_up, out=into)
+    return upper.bitwise_left_shift_(16).bitwise_or_(lower).view(torch.float32)
+
+
+def _part(master: Tensor, weight: Tensor, low: Tensor, thresholds: Tensor, spare: Tensor) -> None:
+    """Round a master to bfloat16 in `weight`, up where its lower half reaches the threshold, and keep that half."""
     bits = master.view(torch.int32)
-    upper = torch.add(bits, 0x8000, out=spare).bitwise_right_shift_(16)
-    weight.view(torch.int16).copy_(upper)
-    low.copy_(bits.sub_(upper.bitwise_left_shift_(16)))
+    low.copy_(bits)  # the lower half: a narrower integer takes what fits
+    weight.view(torch.int16).copy_(torch.add(bits, thresholds, out=spare).bitwise_right_shift_(16))

@@ -160,7 +160,7 @@ def _dynamic_code(device: torch.device) -> Tensor:
     mutates_args=(),
     schema="(Tensor x, Tensor packed, Tensor[] scales, int[] shape, bool back, Tensor? onto) -> Tensor",
 )
-def _linear4(
+def _linear4(  # noqa: PLR0917  (an operator's arguments have places)
     x: Tensor, packed: Tensor, scales: Sequence[Tensor], shape: Sequence[int], back: bool, onto: Tensor | None
 ) -> Tensor:
     """`x Wᵀ`, or `x W` on the way `back`; `onto` is added before it is rounded."""
@@ -172,7 +172,7 @@ def _linear4(
 
 
 @_linear4.register_fake
-def _(
+def _(  # noqa: PLR0917
     x: Tensor, packed: Tensor, scales: Sequence[Tensor], shape: Sequence[int], back: bool, onto: Tensor | None
 ) -> Tensor:
     return x.new_empty(*x.shape[:-1], shape[1] if back else shape[0])
