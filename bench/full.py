@@ -2,7 +2,8 @@
 
 Both start from the same weights and read the same blocks of `chats.jsonl` (its text alone, every token learned) in the
 same order with the same learning rates, betas and clipping. Theirs: float32 weights, bfloat16 autocast, torch's fused
-AdamW. Ours: bfloat16 weights with an exact float32 master. No gradient checkpointing and no padding on either side.
+AdamW. Ours: bfloat16 weights with an exact float32 master; and all in float32, to see whose losses are nearer to that.
+No gradient checkpointing and no padding on any side.
 
     python bench/full.py --model smollm2-135m
     python bench/full.py --quick                  # 64 tokens, two steps, once; writes no result
@@ -34,7 +35,7 @@ CONTESTANTS = (
 )
 NOTES = f"""Every weight learns, at {LEARNING_RATE}; blocks of equal length, every token learned, nothing padded, no
 gradient checkpointing. Theirs: float32 weights under bfloat16 autocast, torch's fused AdamW. Ours: bfloat16 weights
-with an exact float32 master. CPU-seconds are user and system time of the process over all steps but the first. Peak
+with an exact float32 master; and, for the losses, all in float32. CPU-seconds are user and system time of the process over all steps but the first. Peak
 memory is the whole process's. Every figure: median (lowest–highest) over the repetitions; the ratio with a 95 %
 bootstrap interval.
 """
