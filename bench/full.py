@@ -35,9 +35,9 @@ CONTESTANTS = (
 )
 NOTES = f"""Every weight learns, at {LEARNING_RATE}; blocks of equal length, every token learned, nothing padded, no
 gradient checkpointing. Theirs: float32 weights under bfloat16 autocast, torch's fused AdamW. Ours: bfloat16 weights
-with an exact float32 master; and, for the losses, all in float32. CPU-seconds are user and system time of the process over all steps but the first. Peak
-memory is the whole process's. Every figure: median (lowest–highest) over the repetitions; the ratio with a 95 %
-bootstrap interval.
+with an exact float32 master; and, for the losses, all in float32. CPU-seconds are user and system time of the process
+over all steps but the first. Peak memory is the whole process's. Every figure: median (lowest–highest) over the
+repetitions; the ratio with a 95 % bootstrap interval.
 """
 
 
