@@ -396,8 +396,8 @@ quiz.csv:3: unknown column 'anwser'
 quiz.csv:3：不认识的列“anwser”
 /srv/a: b/手册.pdf: this PDF is broken: EOF marker not found
 /srv/a: b/手册.pdf：这个 PDF 坏了：EOF marker not found
-verdict: over-fit: the training loss went from 3.2 to 1.0, but the held-out loss went from 3.1 to 3.9, after 2.8 at step 9
-结论：过拟合：训练损失从 3.2 到 1.0，但留出部分的损失从 3.1 到 3.9，而第 9 步时是 2.8
+verdict: over-fit: the training loss went from 3.2 to 1.0, but the held-out loss went from 3 to 4, after 2 at step 9
+结论：过拟合：训练损失从 3.2 到 1.0，但留出部分的损失从 3 到 4，而第 9 步时是 2
 held out  ▁▂█  3.20 → 1.10 nats a token; best 1.10 at step 12, 1.23 bits a byte
 留出  ▁▂█  3.20 → 1.10 奈特，每词元；最好 1.10，在第 12 步，每字节 1.23 比特
 teaching lora: 20 of 200 steps, 1m 10s left · loss 1.23
