@@ -274,6 +274,38 @@ def test_each_sentence_shows_what_speaks_for_it(
         assert page.locator(".references .number").all_inner_texts() == ["1", "2"]
 
 
+HOSTILE = """The library opens at nine. ![one](http://203.0.113.9/1.png) ![two][far] <img src="//203.0.113.9/3" onerror="alert(3)">
+<style>body { background: url(http://203.0.113.9/4) }</style><script>alert(5)</script><iframe src="http://203.0.113.9/6"></iframe>
+[seven](javascript:alert(7)) <a href="http://203.0.113.9/8" ping="http://203.0.113.9/9">eight</a> <svg onload="alert(10)"></svg>
+<p style="background: url(http://203.0.113.9/11)" onclick="alert(12)">twelve</p> <form action="http://203.0.113.9/13"><button>go</button></form>
+
+[far]: http://203.0.113.9/2.png"""  # noqa: E501
+
+
+def test_an_answer_fetches_nothing_leads_nowhere_and_runs_nothing(browser: sync_api.Browser, tmp_path: Path) -> None:
+    taught = teach(light_school(tmp_path), "retrieve", {"threshold": -1.0})
+    assert isinstance(taught, GroundedAssistant)
+    saying = GroundedAssistant("retrieve", Says(HOSTILE), taught.library, Ground(threshold=-1.0))
+    look = {"bypass_csp": True}  # what the page itself lets through, without the policy that would stop it
+    with serving(tmp_path / "house", page=PAGE) as served, visiting(browser, served, **look) as page:
+        served.house.assistant = lambda *_: saying  # type: ignore[method-assign]
+        page.goto(served.url)
+        page.locator("#question").fill("When does the library open?")
+        page.keyboard.press("Enter")
+        page.locator(".reply .foot").wait_for()
+        said = page.locator(".reply .markdown")
+        assert "twelve" in said.inner_text(), "the words stay"
+        said.get_by_text("twelve").click()
+        said.get_by_text("eight").click()
+        assert page.url.startswith(served.url)
+        tags = set(said.evaluate("box => [...box.querySelectorAll('*')].map((one) => one.tagName)"))
+        assert tags <= {"P", "BR", "SUP", "BUTTON", "EM", "STRONG"}, tags
+        assert said.locator("button:not([data-number])").count() == 0
+        kept = said.evaluate("box => [...box.querySelectorAll('*')].flatMap((one) => one.getAttributeNames())")
+        assert set(kept) <= {"class", "type", "data-number", "title", "aria-label"}
+        page.wait_for_load_state("networkidle")
+
+
 def test_every_browser_forgets_what_was_said_of_a_removed_document(browser: sync_api.Browser, tmp_path: Path) -> None:
     school = light_school(tmp_path)
     for name, text in (("桥.md", "The bridge has nine arches."), ("井.md", "The well is forty feet deep.")):
@@ -380,7 +412,7 @@ def filled(english: str, chinese: str) -> tuple[str, str]:
     def value(hole: str) -> tuple[str, str]:
         if hole in beside or (len(words) < 5 and not starred[hole]):
             return "12", "12"
-        return ("cancelled", "取消") if starred[hole] else (f"档案 {hole}🎓.pdf", f"档案 {hole}🎓.pdf")
+        return ("cancelled", "取消") if starred[hole] else (f"档案{hole}🎓.pdf", f"档案{hole}🎓.pdf")
 
     said = re.sub(r"\{(\d+)\}", lambda hole: value(hole[1])[0], english)
     told = re.sub(r"\{(\d+)\*?\}", lambda hole: value(hole[1])[1], chinese)
@@ -409,7 +441,7 @@ lora 的“rank”不能是 0：应当不小于 1
 width of the adapter (≥ 1, ≤ 256; default 16)
 适配器的宽度（≥ 1, ≤ 256；默认 16）
 the server at http://127.0.0.1:1/v1 does not answer: [Errno 111] Connection refused
-服务器 http://127.0.0.1:1/v1 没有回应：连接被拒绝（111）
+服务器 http://127.0.0.1:1/v1 没有回应：连接被拒绝（错误 111）
 ValueError: wrong number in 5
 ValueError: wrong number in 5
 reading
@@ -455,9 +487,10 @@ def test_what_goes_wrong_is_said_in_chinese(browser: sync_api.Browser, tmp_path:
         cell.wait_for()
         assert "提示：请重新获取" in cell.inner_text()
         assert str(tmp_path) not in cell.inner_text()
+        assert "请换成读得了的文件" in alert(page, "一个文件也没能读出来")
 
         page.goto(f"{served.url}/#/exam")
-        page.locator("input[type=file]").set_input_files(str(tmp_path / "考题.csv"))
+        page.locator("input[type=file][accept]").set_input_files(str(tmp_path / "考题.csv"))
         said = alert(page, "考题.csv:1：不认识的列“anwser”")
         assert "您是不是想写 answer？" in said
 
@@ -498,3 +531,21 @@ def test_a_missing_model_and_a_wrong_key_are_said_in_chinese(browser: sync_api.B
         page.get_by_label("密钥").fill("not-a-key")
         page.get_by_role("button", name="进入").click()
         alert(page, "这把密钥无效")
+
+
+def test_an_exam_is_sat_and_its_report_read_in_chinese(browser: sync_api.Browser, tmp_path: Path) -> None:
+    tiny_school(tmp_path)
+    look = {"locale": "zh-CN", "viewport": {"width": 390, "height": 800}}
+    with serving(tmp_path / "house", page=PAGE) as served, visiting(browser, served, **look) as page:
+        page.goto(f"{served.url}/#/exam")
+        page.get_by_label("题数上限").fill("2")
+        page.get_by_label("常识题").fill("1")
+        page.get_by_label("名称").fill("期末")
+        page.get_by_role("button", name="开始考试").click()
+        page.get_by_role("status").filter(has_text="完成").wait_for()
+        assert "报告：" in page.get_by_role("status").filter(has_text="完成").inner_text(), "the log's last line"
+        report = page.frame_locator("iframe[title='期末 的报告']")
+        report.locator("h1").first.wait_for()
+        page.get_by_role("button", name="期末").wait_for()
+        with served.house.opened("school") as here:
+            assert (here.exam("期末") / "report.html").exists()

@@ -24,8 +24,6 @@ ELSEWHERE = {
     "load": "shaping",
     "measure": "labels",
     "read": "address",
-    "recall": "contexts",
-    "store": "qdrant",
     "teach": "following recipe tune",
     "examine": "contexts curve drafting harness harness_model pairs pilot report robustness showing teacher tuning",
     "serve": "anthropic embeddings files images models serving sse tuning webhooks wire",
@@ -55,6 +53,7 @@ def of_others() -> Iterator[str]:
     for number in errno.errorcode:
         yield os.strerror(number)
     yield from ("File is not a zip file", "JSON decode error", "List", "Tuple", "Dictionary")
+    yield from ("[Errno {0}] {1}", "Name or service not known", "Temporary failure in name resolution", "timed out")
     for error in list_all_errors():
         for plural in ("", "s"):
             text = error["message_template_python"].replace("{expected_plural}", plural)

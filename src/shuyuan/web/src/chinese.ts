@@ -7,7 +7,7 @@ interface Template { pattern: RegExp; holds: string; becomes: string; letters: n
 
 const HOLE = /\{(\d+)(\*?)\}/g
 const FEWEST = 5 // letters; a template with fewer would fit anything, so what is filled in must be figures
-const MOST_KEPT = 2000 // texts
+const MOST_KEPT = 20_000 // texts
 const LONGEST = 1000 // characters of a line; a longer one is nobody's message
 const UNIT = String.raw`(?<=\d ?)(?:[kMGT]?B|[smh])(?!\p{L})` // 1.2 MB, 3m 20s
 const FIGURES = String.raw`(?:[^\p{L}]|${UNIT})*?`
@@ -61,8 +61,9 @@ function known(text: string): string | null {
 /** How a text can be read: as a template, as a hint, a list, with a place in front, a number, something in brackets. */
 function* ways(text: string): Generator<string> {
   yield* filled(text)
+  yield* placed(text)
   if (text.startsWith('hint: ')) yield `提示：${part(text.slice(6))}`
-  for (const way of [joined(text, ' · ', ' · ', some), joined(text, '; ', '；', some), joined(text, ', ', '，', every), placed(text), counted(text), bracketed(text)]) {
+  for (const way of [joined(text, ' · ', ' · ', some), joined(text, '; ', '；', some), joined(text, ', ', '，', every), counted(text), bracketed(text)]) {
     if (way !== null) yield way
   }
 }
@@ -77,13 +78,12 @@ function joined(text: string, by: string, becomes: string, enough: (parts: (stri
   return enough(said, parts) ? said.map((one, i) => one ?? parts[i]).join(becomes) : null
 }
 
-/** `notes.pdf: the file is empty`; the place may hold colons itself. */
-function placed(text: string): string | null {
-  for (let at = text.indexOf(': '); at > 0; at = text.indexOf(': ', at + 1)) {
+/** `notes.pdf: the file is empty`; the place may hold colons itself, so it is as long as it can be. */
+function* placed(text: string): Generator<string> {
+  for (let at = text.lastIndexOf(': '); at > 0; at = text.lastIndexOf(': ', at - 1)) {
     const rest = known(text.slice(at + 2))
-    if (rest !== null) return `${part(text.slice(0, at))}：${rest}`
+    if (rest !== null) yield `${part(text.slice(0, at))}：${rest}`
   }
-  return null
 }
 
 /** `12 files` */
