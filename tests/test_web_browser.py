@@ -274,6 +274,38 @@ def test_each_sentence_shows_what_speaks_for_it(
         assert page.locator(".references .number").all_inner_texts() == ["1", "2"]
 
 
+def test_a_correction_becomes_a_row_and_the_mode_is_the_readers(browser: sync_api.Browser, tmp_path: Path) -> None:
+    taught = teach(light_school(tmp_path), "retrieve", {"threshold": -1.0})
+    assert isinstance(taught, GroundedAssistant)
+    saying = GroundedAssistant("retrieve", Says("It opens at ten."), taught.library, Ground(threshold=-1.0))
+    sent: list[str] = []
+    with serving(tmp_path / "house", page=PAGE) as served, visiting(browser, served) as page:
+        served.house.assistant = lambda *_: saying  # type: ignore[method-assign]
+        page.on("request", lambda one: sent.append(one.post_data or "") if one.url.endswith("/ask") else None)
+        page.goto(served.url)
+        page.get_by_text("May go beyond").click()
+        page.locator("#question").fill("When does the library open? 🕘")
+        page.keyboard.press("Enter")
+        page.locator(".reply .foot").wait_for()
+        assert json.loads(sent[0])["mode"] == "chat"
+        page.get_by_role("button", name="Correct this").click()
+        page.get_by_label("The right answer").fill("At nine. 九点 ＯＰＥＮ")
+        with page.expect_response(lambda answer: answer.url.endswith("/documents?kind=questions")):
+            page.get_by_role("button", name="Learn from it").click()
+        page.get_by_text("Kept: taught next time.").wait_for()
+        page.goto(f"{served.url}/#/exam")  # leaving does not stop it
+        with served.house.opened("school") as here:
+            for _ in range(600):
+                found = [one for one in here.material.examples() if "🕘" in one.messages[0].content]
+                if found:
+                    break
+                page.wait_for_timeout(100)
+        assert [one.content for one in found[0].messages] == [
+            "When does the library open? 🕘",
+            "At nine. 九点 ＯＰＥＮ",
+        ]
+
+
 HOSTILE = """The library opens at nine. ![one](http://203.0.113.9/1.png) ![two][far] <img src="//203.0.113.9/3" onerror="alert(3)">
 <style>body { background: url(http://203.0.113.9/4) }</style><script>alert(5)</script><iframe src="http://203.0.113.9/6"></iframe>
 [seven](javascript:alert(7)) <a href="http://203.0.113.9/8" ping="http://203.0.113.9/9">eight</a> <svg onload="alert(10)"></svg>
