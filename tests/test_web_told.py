@@ -53,7 +53,13 @@ def of_others() -> Iterator[str]:
     for number in errno.errorcode:
         yield os.strerror(number)
     yield from ("File is not a zip file", "JSON decode error", "List", "Tuple", "Dictionary")
-    yield from ("[Errno {0}] {1}", "Name or service not known", "Temporary failure in name resolution", "timed out")
+    yield from (
+        "[Errno {0}] {1}",
+        "[Errno {0}] {1}: '{2}'",
+        "Name or service not known",
+        "Temporary failure in name resolution",
+        "timed out",
+    )
     for error in list_all_errors():
         for plural in ("", "s"):
             text = error["message_template_python"].replace("{expected_plural}", plural)
