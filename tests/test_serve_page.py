@@ -21,6 +21,8 @@ from serving import Served, serving, tiny_school
 from shuyuan.base.records import Answer
 from shuyuan.base.shelf import choices
 from shuyuan.examine.exam import exam
+from shuyuan.load.model import open_tokenizer
+from shuyuan.load.pulling import models, pull
 from shuyuan.serve.limits import Bounds
 from shuyuan.teach.teaching import teach
 
@@ -155,6 +157,11 @@ def test_tokens_join_to_the_text(served: Served) -> None:
     _, body, _ = served.send("POST", f"{SCHOOL}/tokens", {"text": text})
     assert body["count"] == len(body["tokens"]) == len(text.encode()), "this model reads bytes"
     assert {(one["start"], one["end"]) for one in body["tokens"]} == {(n, n + 1) for n in range(len(text))}
+    here = [one.entry.name for one in models() if one.present and one.entry.kind == "language"]
+    assert [one["model"] for one in body["others"]] == here
+    for one in body["others"]:
+        ids = open_tokenizer(pull(one["model"]))(text, add_special_tokens=False)["input_ids"]
+        assert one["count"] == len(ids) > 0
 
 
 def test_a_look_before_teaching_writes_nothing(served: Served, root: Path) -> None:

@@ -550,6 +550,22 @@ def test_what_goes_wrong_is_said_in_chinese(browser: sync_api.Browser, tmp_path:
         assert grave(page) == []
 
 
+def test_models_are_told_with_what_was_taught_and_what_a_text_costs_in_chinese(
+    browser: sync_api.Browser, tmp_path: Path
+) -> None:
+    teach(tiny_school(tmp_path), "lora", {"rank": 2, "epochs": 4, "longest": 128})
+    look = {"locale": "zh-CN", "viewport": {"width": 360, "height": 800}}
+    with serving(tmp_path / "house", page=PAGE) as served, visiting(browser, served, **look) as page:
+        page.goto(f"{served.url}/#/models")
+        row = page.get_by_role("row").filter(has_text="lora")
+        row.filter(has_text=re.compile("拟合得当|欠拟合|过拟合|发散")).wait_for()
+        page.get_by_label("文字", exact=True).fill("书院藏书 ９🎓")
+        cost = page.locator(".cut tbody tr").first
+        cost.filter(has_text=str(len("书院藏书 ９🎓".encode()))).wait_for()  # this model reads bytes
+        assert "每词词元数" in page.locator(".cut thead").inner_text()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, page.evaluate(WIDE)
+
+
 def test_a_missing_model_and_a_wrong_key_are_said_in_chinese(browser: sync_api.Browser, tmp_path: Path) -> None:
     house = tmp_path / "house"
     Workspace.create(house / "远方", Choices(model="no-such-model"))
