@@ -75,6 +75,17 @@ def test_a_streamed_chat_is_the_whole_one(client: OpenAI) -> None:
     assert len({chunk.id for chunk in chunks}) == 1
 
 
+def test_an_answer_ends_before_a_stop_whole_and_streamed(client: OpenAI) -> None:
+    asked: dict[str, Any] = {"model": "bare", "messages": ASKED, "max_tokens": 40, "temperature": 1, "seed": 7}
+    text = client.chat.completions.create(**asked).choices[0].message.content or ""
+    stops = ["no such words 🎓", text[len(text) // 2 :][:3]]
+    assert stops[1]
+    whole = client.chat.completions.create(**asked, stop=stops).choices[0]
+    assert (whole.message.content, whole.finish_reason) == (text[: text.index(stops[1])], "stop")
+    chunks = client.chat.completions.create(**asked, stop=stops, stream=True)
+    assert "".join(c.delta.content or "" for chunk in chunks for c in chunk.choices) == whole.message.content
+
+
 def test_several_choices_are_all_there_whole_and_streamed(client: OpenAI) -> None:
     asked: dict[str, Any] = {"model": "bare", "messages": ASKED, "max_tokens": 8, "n": 3, "temperature": 1, "seed": 7}
     whole = client.chat.completions.create(**asked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +21,8 @@ from serving import Served, serving, tiny_school
 from shuyuan.base.records import Answer
 from shuyuan.base.shelf import choices
 from shuyuan.examine.exam import exam
+from shuyuan.load.model import open_tokenizer
+from shuyuan.load.pulling import models, pull
 from shuyuan.serve.limits import Bounds
 from shuyuan.teach.teaching import teach
 
@@ -154,6 +157,11 @@ def test_tokens_join_to_the_text(served: Served) -> None:
     _, body, _ = served.send("POST", f"{SCHOOL}/tokens", {"text": text})
     assert body["count"] == len(body["tokens"]) == len(text.encode()), "this model reads bytes"
     assert {(one["start"], one["end"]) for one in body["tokens"]} == {(n, n + 1) for n in range(len(text))}
+    here = [one.entry.name for one in models() if one.present and one.entry.kind == "language"]
+    assert [one["model"] for one in body["others"]] == here
+    for one in body["others"]:
+        ids = open_tokenizer(pull(one["model"]))(text, add_special_tokens=False)["input_ids"]
+        assert one["count"] == len(ids) > 0
 
 
 def test_a_look_before_teaching_writes_nothing(served: Served, root: Path) -> None:
@@ -278,6 +286,38 @@ def test_who_leaves_frees_the_place_and_who_comes_too_late_is_told_so(root: Path
             time.sleep(0.05)
         assert (slow.going, served.house.speaker.going, served.house.speaker.waiting) == (0, 0, 0)
         assert slow.said < 500, "nobody was left to hear the rest"
+
+
+class Wordy(Slow):
+    """An assistant that says far more than a connection holds while nobody reads."""
+
+    def stream(self, *_: object) -> Any:
+        for _ in range(100):
+            yield "字" * 20_000
+        return Answer("字" * 2_000_000, answer_tokens=100)
+
+
+def test_a_slow_reader_holds_up_nobody_and_gets_it_all(root: Path) -> None:
+    with serving(root, Bounds(answers_at_once=1, answers_waiting=1)) as served:
+        wordy = Wordy()
+        served.house.assistant = lambda *_: wordy  # type: ignore[method-assign, assignment, return-value]
+        asked = {"model": "bare", "messages": [{"role": "user", "content": "a"}], "stream": True}
+        body = json.dumps(asked).encode()
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
+        with socket.socket() as slow:
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.connect(("127.0.0.1", served.port))
+            slow.settimeout(60)
+            slow.sendall(head.encode() + b"Content-Type: application/json\r\nConnection: close\r\n\r\n" + body)
+            for _ in range(600):
+                if served.house.speaker.going == 0:
+                    break
+                time.sleep(0.05)
+            assert served.house.speaker.going == 0, "the place is free though nothing was read"
+            _, other, _ = served.send("POST", "/v1/chat/completions", {**asked, "stream": False})
+            assert other["choices"][0]["message"]["content"].count("字") == 2_000_000
+            got = b"".join(iter(lambda: slow.recv(1 << 16), b""))
+        assert got.count(b"\\u5b57") + got.decode().count("字") == 2_000_000
 
 
 def test_an_answer_that_takes_too_long_is_cut(root: Path) -> None:

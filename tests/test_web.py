@@ -6,10 +6,13 @@ import json
 import re
 import shutil
 import subprocess
+import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import REPOSITORY
 
 from shuyuan.base.shelf import HOUSE
 
@@ -69,6 +72,26 @@ def test_the_page_asks_nothing_of_anybody_else() -> None:
 
 def test_the_lock_file_names_no_address() -> None:
     assert "resolved" not in (WEB / "package-lock.json").read_text("utf-8")
+
+
+@pytest.mark.skipif(not (REPOSITORY / ".git").exists(), reason="only a checkout knows what is published")
+def test_the_wheel_holds_the_page_and_all_that_the_rooms_read(tmp_path: Path) -> None:
+    pytest.importorskip("setuptools.build_meta")
+    listed = ["git", "ls-files", "-z", "src/shuyuan", "pyproject.toml", "README.md", "LICENSE"]
+    named = subprocess.run(listed, cwd=REPOSITORY, capture_output=True, check=True).stdout.decode().split("\0")
+    names = [name for name in named if (REPOSITORY / name).is_file()]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPOSITORY / name, tmp_path / name)
+    script = "from setuptools import build_meta; print(build_meta.build_wheel('made'))"
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, capture_output=True, timeout=300)
+    (wheel,) = (tmp_path / "made").glob("*.whl")
+    with zipfile.ZipFile(wheel) as packed:
+        held = set(packed.namelist())
+    wanted = {name.removeprefix("src/") for name in names if name.startswith("src/")}
+    wanted -= {name for name in wanted if name.startswith("shuyuan/web/") and "/dist/" not in name}  # its source
+    assert "shuyuan/web/dist/index.html" in wanted
+    assert sorted(wanted - held) == []
 
 
 @pytest.mark.skipif(shutil.which("npm") is None, reason="without Node the page cannot be built anew")

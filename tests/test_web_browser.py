@@ -5,6 +5,7 @@ Needs Chromium from the system (`apt install chromium fonts-noto-cjk`); without 
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from tiny import tiny_embedder
 from shuyuan.base.asked import Wording
 from shuyuan.base.marks import Mark
 from shuyuan.base.records import Answer, Citation
-from shuyuan.base.workspace import Workspace
+from shuyuan.base.workspace import Choices, Workspace
 from shuyuan.prepare.adding import add
 from shuyuan.recall.ground import Ground
 from shuyuan.recall.grounded import GroundedAssistant
@@ -51,8 +52,11 @@ def browser() -> Iterator[sync_api.Browser]:
 
 
 @contextmanager
-def visiting(browser: sync_api.Browser, served: Served, **how) -> Iterator[sync_api.Page]:
-    """A page whose console stays silent and which speaks to nobody but its server."""
+def visiting(browser: sync_api.Browser, served: Served, refused: str = "", **how) -> Iterator[sync_api.Page]:
+    """A page whose console stays silent and which speaks to nobody but its server.
+
+    The browser itself writes of every answer with a status from 400 on; those in `refused` are expected.
+    """
     context = browser.new_context(**{"locale": "en-GB", "viewport": {"width": 1280, "height": 860}, **how})
     context.set_default_timeout(180_000)
     page, troubles = context.new_page(), []
@@ -62,7 +66,7 @@ def visiting(browser: sync_api.Browser, served: Served, **how) -> Iterator[sync_
     page.on("dialog", lambda shown: (troubles.append(shown.message), shown.dismiss()))
     yield page
     context.close()
-    assert troubles == []
+    assert [said for said in troubles if not (refused and re.search(rf"status of ({refused})\b", said))] == []
 
 
 def test_a_first_start_ends_with_a_cited_answer(browser: sync_api.Browser, tmp_path: Path) -> None:
@@ -270,6 +274,70 @@ def test_each_sentence_shows_what_speaks_for_it(
         assert page.locator(".references .number").all_inner_texts() == ["1", "2"]
 
 
+def test_a_correction_becomes_a_row_and_the_mode_is_the_readers(browser: sync_api.Browser, tmp_path: Path) -> None:
+    taught = teach(light_school(tmp_path), "retrieve", {"threshold": -1.0})
+    assert isinstance(taught, GroundedAssistant)
+    saying = GroundedAssistant("retrieve", Says("It opens at ten."), taught.library, Ground(threshold=-1.0))
+    sent: list[str] = []
+    with serving(tmp_path / "house", page=PAGE) as served, visiting(browser, served) as page:
+        served.house.assistant = lambda *_: saying  # type: ignore[method-assign]
+        page.on("request", lambda one: sent.append(one.post_data or "") if one.url.endswith("/ask") else None)
+        page.goto(served.url)
+        page.get_by_text("May go beyond").click()
+        page.locator("#question").fill("When does the library open? 🕘")
+        page.keyboard.press("Enter")
+        page.locator(".reply .foot").wait_for()
+        assert json.loads(sent[0])["mode"] == "chat"
+        page.get_by_role("button", name="Correct this").click()
+        page.get_by_label("The right answer").fill("At nine. 九点 ＯＰＥＮ")
+        with page.expect_response(lambda answer: answer.url.endswith("/documents?kind=questions")):
+            page.get_by_role("button", name="Learn from it").click()
+        page.get_by_text("Kept: taught next time.").wait_for()
+        page.goto(f"{served.url}/#/exam")  # leaving does not stop it
+        with served.house.opened("school") as here:
+            for _ in range(600):
+                found = [one for one in here.material.examples() if "🕘" in one.messages[0].content]
+                if found:
+                    break
+                page.wait_for_timeout(100)
+        assert [one.content for one in found[0].messages] == [
+            "When does the library open? 🕘",
+            "At nine. 九点 ＯＰＥＮ",
+        ]
+
+
+HOSTILE = """The library opens at nine. ![one](http://203.0.113.9/1.png) ![two][far] <img src="//203.0.113.9/3" onerror="alert(3)">
+<style>body { background: url(http://203.0.113.9/4) }</style><script>alert(5)</script><iframe src="http://203.0.113.9/6"></iframe>
+[seven](javascript:alert(7)) <a href="http://203.0.113.9/8" ping="http://203.0.113.9/9">eight</a> <svg onload="alert(10)"></svg>
+<p style="background: url(http://203.0.113.9/11)" onclick="alert(12)">twelve</p> <form action="http://203.0.113.9/13"><button>go</button></form>
+
+[far]: http://203.0.113.9/2.png"""  # noqa: E501
+
+
+def test_an_answer_fetches_nothing_leads_nowhere_and_runs_nothing(browser: sync_api.Browser, tmp_path: Path) -> None:
+    taught = teach(light_school(tmp_path), "retrieve", {"threshold": -1.0})
+    assert isinstance(taught, GroundedAssistant)
+    saying = GroundedAssistant("retrieve", Says(HOSTILE), taught.library, Ground(threshold=-1.0))
+    look = {"bypass_csp": True}  # what the page itself lets through, without the policy that would stop it
+    with serving(tmp_path / "house", page=PAGE) as served, visiting(browser, served, **look) as page:
+        served.house.assistant = lambda *_: saying  # type: ignore[method-assign]
+        page.goto(served.url)
+        page.locator("#question").fill("When does the library open?")
+        page.keyboard.press("Enter")
+        page.locator(".reply .foot").wait_for()
+        said = page.locator(".reply .markdown")
+        assert "twelve" in said.inner_text(), "the words stay"
+        said.get_by_text("twelve").click()
+        said.get_by_text("eight").click()
+        assert page.url.startswith(served.url)
+        tags = set(said.evaluate("box => [...box.querySelectorAll('*')].map((one) => one.tagName)"))
+        assert tags <= {"P", "BR", "SUP", "BUTTON", "EM", "STRONG"}, tags
+        assert said.locator("button:not([data-number])").count() == 0
+        kept = said.evaluate("box => [...box.querySelectorAll('*')].flatMap((one) => one.getAttributeNames())")
+        assert set(kept) <= {"class", "type", "data-number", "title", "aria-label"}
+        page.wait_for_load_state("networkidle")
+
+
 def test_every_browser_forgets_what_was_said_of_a_removed_document(browser: sync_api.Browser, tmp_path: Path) -> None:
     school = light_school(tmp_path)
     for name, text in (("桥.md", "The bridge has nine arches."), ("井.md", "The well is forty feet deep.")):
@@ -365,3 +433,167 @@ def test_every_room_can_be_read_and_used(
             assert page.evaluate("document.documentElement.lang") == ("zh-Hans" if locale == "zh-CN" else "en")
             assert page.evaluate("document.documentElement.dataset.theme") == scheme
             assert grave(page) == [], tab
+
+
+def filled(english: str, chinese: str) -> tuple[str, str]:
+    """A text as the server may say it, and what the page is to make of it."""
+    words = re.sub(r"\{\d+\}|[^a-z“”]", "", english.lower())
+    starred = dict(re.findall(r"\{(\d+)(\*?)\}", chinese))
+    beside = re.findall(r"\{(\d+)\}(?=\{)", english)
+
+    def value(hole: str) -> tuple[str, str]:
+        if hole in beside or (len(words) < 5 and not starred[hole]):
+            return "12", "12"
+        return ("cancelled", "取消") if starred[hole] else (f"档案{hole}🎓.pdf", f"档案{hole}🎓.pdf")
+
+    said = re.sub(r"\{(\d+)\}", lambda hole: value(hole[1])[0], english)
+    told = re.sub(r"\{(\d+)\*?\}", lambda hole: value(hole[1])[1], chinese)
+    return (said, told) if " " in said else (f"hint: {said}", f"提示：{told}")  # one word by itself is a name
+
+
+PUT_TOGETHER = """
+reading: 12 of 40 files, 3s left · 手册 Ａ🎓.pdf
+阅读：12 / 40 个文件，还剩 3s · 手册 Ａ🎓.pdf
+kept 1 of 4 files: 2 hidden, 1 unknown kind .xyz · 1 read, 0 unchanged, 0 forgotten
+4 个文件中保留 1：2 隐藏，1 不认识的种类 .xyz · 读了 1，未变 0，忘掉 0
+quiz.csv:3: unknown column 'anwser'
+quiz.csv:3：不认识的列“anwser”
+/srv/a: b/手册.pdf: this PDF is broken: EOF marker not found
+/srv/a: b/手册.pdf：这个 PDF 坏了：EOF marker not found
+verdict: over-fit: the training loss went from 3.2 to 1.0, but the held-out loss went from 3 to 4, after 2 at step 9
+结论：过拟合：训练损失从 3.2 到 1.0，但留出部分的损失从 3 到 4，而第 9 步时是 2
+held out  ▁▂█  3.20 → 1.10 nats a token; best 1.10 at step 12, 1.23 bits a byte
+留出  ▁▂█  3.20 → 1.10 奈特，每词元；最好 1.10，在第 12 步，每字节 1.23 比特
+teaching lora: 20 of 200 steps, 1m 10s left · loss 1.23
+正在教 lora：20 / 200 步，还剩 1m 10s · loss 1.23
+qwen.gguf: 380 MB in 1m 20s
+qwen.gguf：380 MB，用时 1m 20s
+'rank' of lora cannot be 0: input should be greater than or equal to 1
+lora 的“rank”不能是 0：应当不小于 1
+width of the adapter (≥ 1, ≤ 256; default 16)
+适配器的宽度（≥ 1, ≤ 256；默认 16）
+the server at http://127.0.0.1:1/v1 does not answer: [Errno 111] Connection refused
+服务器 http://127.0.0.1:1/v1 没有回应：连接被拒绝（错误 111）
+ValueError: wrong number in 5
+ValueError: wrong number in 5
+reading
+reading
+"""
+
+
+def test_every_text_of_the_server_becomes_chinese(browser: sync_api.Browser, tmp_path: Path) -> None:
+    words = json.loads((PAGE.parent / "src/locales/told.zh.json").read_text("utf-8"))
+    wanted = [filled(english, chinese) for english, chinese in words.items()]
+    lines = PUT_TOGETHER.strip().split("\n")
+    wanted += zip(lines[::2], lines[1::2], strict=True)
+    wanted.append(tuple("\n".join(lines[which::2]) for which in (0, 1)))
+    (chunk,) = (PAGE / "assets").glob("chinese-*.js")
+    (tmp_path / "house").mkdir()
+    with serving(tmp_path / "house", page=PAGE) as served, visiting(browser, served) as page:
+        page.goto(served.url)
+        told = page.evaluate(
+            "async ([from, texts]) => { const { inChinese } = await import(from); return texts.map(inChinese) }",
+            [f"/assets/{chunk.name}", [said for said, _ in wanted]],
+        )
+    assert len(told) > 700
+    assert [(text, becomes) for text, (_, becomes) in zip(told, wanted, strict=True) if text != becomes] == []
+
+
+def alert(page: sync_api.Page, what: str) -> str:
+    """What the page says went wrong, once it holds these words."""
+    said = page.get_by_role("alert").filter(has_text=what)
+    said.first.wait_for()
+    return said.first.inner_text()
+
+
+def test_what_goes_wrong_is_said_in_chinese(browser: sync_api.Browser, tmp_path: Path) -> None:
+    tiny_school(tmp_path)
+    Workspace.create(tmp_path / "house" / "远方", Choices(model="no-such-model"))
+    (tmp_path / "坏🎓.pdf").write_bytes(b"%PDF-1.7\nno more")
+    (tmp_path / "考题.csv").write_text("question,anwser\n山长是谁？,先生\n", encoding="utf-8")
+    look = {"locale": "zh-CN", "refused": "400|404|422", "bypass_csp": True}
+    with serving(tmp_path / "house", page=PAGE) as served, visiting(browser, served, **look) as page:
+        page.goto(f"{served.url}/#/library")
+        page.locator("input[type=file]").first.set_input_files(str(tmp_path / "坏🎓.pdf"))
+        cell = page.locator("td.file .why", has_text="坏🎓.pdf：这个 PDF 坏了")
+        cell.wait_for()
+        assert "提示：请重新获取" in cell.inner_text()
+        assert str(tmp_path) not in cell.inner_text()
+        assert "请换成读得了的文件" in alert(page, "一个文件也没能读出来")
+
+        page.goto(f"{served.url}/#/exam")
+        page.locator("input[type=file][accept]").set_input_files(str(tmp_path / "考题.csv"))
+        said = alert(page, "考题.csv:1：不认识的列“anwser”")
+        assert "您是不是想写 answer？" in said
+
+        page.goto(f"{served.url}/#/teach")
+        page.get_by_text("dpo", exact=True).first.click()
+        page.get_by_role("button", name="先看一看").click()
+        said = alert(page, "没有一好一差的回答可以用来教 dpo")
+        assert "请先添加" in said
+        page.get_by_role("button", name="开始教学").click()
+        alert(page, "没有一好一差的回答可以用来教 dpo")
+        page.get_by_text("lora", exact=True).first.click()
+        page.get_by_text("设置（改动 0 项）").click()
+        page.get_by_text("适配器的宽度", exact=True).wait_for()
+        page.get_by_label("rank").fill("0")
+        page.locator("form").evaluate("form => (form.noValidate = true)")
+        page.get_by_role("button", name="先看一看").click()
+        alert(page, "lora 的“rank”不能是 0：应当不小于 1")
+        page.get_by_label("rank").fill("")
+        page.get_by_role("button", name="先看一看").click()
+        looked = page.locator(".preflight", has_text="看过了，什么也没有教")
+        looked.wait_for()
+        assert "On shelf" in looked.inner_text(), "the sample is the reader's own"
+        page.get_by_role("button", name="English").click()
+        assert "looked over, nothing was taught" in looked.inner_text()
+        assert grave(page) == []
+
+
+def test_models_are_told_with_what_was_taught_and_what_a_text_costs_in_chinese(
+    browser: sync_api.Browser, tmp_path: Path
+) -> None:
+    teach(tiny_school(tmp_path), "lora", {"rank": 2, "epochs": 4, "longest": 128})
+    look = {"locale": "zh-CN", "viewport": {"width": 360, "height": 800}}
+    with serving(tmp_path / "house", page=PAGE) as served, visiting(browser, served, **look) as page:
+        page.goto(f"{served.url}/#/models")
+        row = page.get_by_role("row").filter(has_text="lora")
+        row.filter(has_text=re.compile("拟合得当|欠拟合|过拟合|发散")).wait_for()
+        page.get_by_label("文字", exact=True).fill("书院藏书 ９🎓")
+        cost = page.locator(".cut tbody tr").first
+        cost.filter(has_text=str(len("书院藏书 ９🎓".encode()))).wait_for()  # this model reads bytes
+        assert "每词词元数" in page.locator(".cut thead").inner_text()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, page.evaluate(WIDE)
+
+
+def test_a_missing_model_and_a_wrong_key_are_said_in_chinese(browser: sync_api.Browser, tmp_path: Path) -> None:
+    house = tmp_path / "house"
+    Workspace.create(house / "远方", Choices(model="no-such-model"))
+    look = {"locale": "zh-CN", "refused": "400|401|404", "viewport": {"width": 390, "height": 800}}
+    with serving(house, page=PAGE) as served, visiting(browser, served, **look) as page:
+        page.goto(f"{served.url}/#/models")
+        said = alert(page, "没有叫“no-such-model”的模型")
+        assert "自己的模型文件夹或 .gguf 文件也行" in said
+        served.house.access.add_key("山长", admin=True)
+        page.goto(f"{served.url}/#/settings")
+        page.get_by_label("密钥").fill("not-a-key")
+        page.get_by_role("button", name="进入").click()
+        alert(page, "这把密钥无效")
+
+
+def test_an_exam_is_sat_and_its_report_read_in_chinese(browser: sync_api.Browser, tmp_path: Path) -> None:
+    tiny_school(tmp_path)
+    look = {"locale": "zh-CN", "viewport": {"width": 390, "height": 800}}
+    with serving(tmp_path / "house", page=PAGE) as served, visiting(browser, served, **look) as page:
+        page.goto(f"{served.url}/#/exam")
+        page.get_by_label("题数上限").fill("2")
+        page.get_by_label("常识题").fill("1")
+        page.get_by_label("名称").fill("期末")
+        page.get_by_role("button", name="开始考试").click()
+        page.get_by_role("status").filter(has_text="完成").wait_for()
+        assert "报告：" in page.get_by_role("status").filter(has_text="完成").inner_text(), "the log's last line"
+        report = page.frame_locator("iframe[title='期末 的报告']")
+        report.locator("h1").first.wait_for()
+        page.get_by_role("button", name="期末").wait_for()
+        with served.house.opened("school") as here:
+            assert (here.exam("期末") / "report.html").exists()

@@ -174,7 +174,7 @@ def _workspace(folder: Path, tell: Tell) -> tuple[Workspace | None, Check]:
         chinese = "，".join([*(f"{count:,} {_COUNTED[of]}" for of, count in counts.items()), f"{runs} 次教学"])
         return workspace, Check(what, "good", tell(english, chinese))
     except Fixable as error:
-        return None, Check(what, "bad", f"{error.place} {error.what}".strip(), error.hint)
+        return None, Check(what, "bad", f"{error.place}: {error.what}".removeprefix(": "), error.hint)
 
 
 def _models(choices: Choices, quick: bool, tell: Tell) -> Iterator[Check]:

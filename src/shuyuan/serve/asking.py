@@ -147,6 +147,13 @@ class TokenBody(BaseModel):
     end: int
 
 
+class TokenCount(BaseModel):
+    """How many tokens a text costs for a model."""
+
+    model: str
+    count: int
+
+
 class Tokens(BaseModel):
     """A text as a model reads it; only the first 10,000 tokens are listed."""
 
@@ -154,6 +161,7 @@ class Tokens(BaseModel):
     count: int
     characters: int
     tokens: list[TokenBody]
+    others: list[TokenCount] = Field(description="for the other language models of the catalogue that are here")
 
 
 @router.post(
@@ -228,7 +236,11 @@ def tokens(visitor: Asker, workspace: str, wanted: TokenOrder) -> Tokens:
         TokenBody(id=number, text=wanted.text[start:end], start=start, end=end)
         for number, (start, end) in spans[:MOST_TOKENS_SHOWN]
     ]
-    return Tokens(model=name, count=len(spans), characters=len(wanted.text), tokens=shown)
+    others = [
+        TokenCount(model=model, count=len(other(wanted.text, add_special_tokens=False)["input_ids"]))
+        for model, other in visitor.house.other_tokenizers(visitor.workspace)
+    ]
+    return Tokens(model=name, count=len(spans), characters=len(wanted.text), tokens=shown, others=others)
 
 
 @router.get("/passages")

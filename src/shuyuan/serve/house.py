@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from fnmatch import fnmatchcase
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,7 +139,6 @@ class House:
 
     def tokenizer(self, workspace: str, name: str) -> Any:
         """The tokenizer of an assistant's model; the model itself is not opened for it."""
-        from shuyuan.load.model import open_tokenizer
         from shuyuan.load.pulling import pull
         from shuyuan.load.remote import is_remote
 
@@ -147,11 +146,19 @@ class House:
             while name != BARE:  # a run that keeps all weights keeps its tokenizer, too
                 kept = here.run(name).folder / "weights"
                 if (kept / "tokenizer.json").exists():
-                    return open_tokenizer(kept)
+                    return _tokenizer(kept)
                 name = str((finished(here.run(name)) or {}).get("on", BARE))
             if is_remote(here.choices.model):
                 raise Refused(400, f"the tokens of '{name}' are known only to its server", code="unsupported_operation")
-            return open_tokenizer(pull(here.choices.model))
+            return _tokenizer(pull(here.choices.model))
+
+    def other_tokenizers(self, workspace: str) -> list[tuple[str, Any]]:
+        """The catalogue's language models on this machine, but for the workspace's own, each with its tokenizer."""
+        from shuyuan.load.pulling import models, pull
+
+        own = Workspace.open(self.folder(workspace)).choices.model
+        here = [one.entry.name for one in models() if one.present and one.entry.kind == "language"]
+        return [(name, _tokenizer(pull(name))) for name in here if name != own]
 
     def embedder(self, name: str) -> Embedder:
         """An embedder by name, opened once."""
@@ -221,3 +228,16 @@ class House:
                 "insert into audit (at, user, key, workspace, method, route, status) values (?, ?, ?, ?, ?, ?, ?)",
                 (time.time(), *who, method, route, status),
             )
+
+
+def _tokenizer(folder: Path) -> Any:
+    """The tokenizer in a model's folder, opened again only when its file has changed."""
+    file = folder / "tokenizer.json"
+    return _opened_tokenizer(folder, file.stat().st_mtime_ns if file.exists() else 0)
+
+
+@lru_cache(maxsize=8)
+def _opened_tokenizer(folder: Path, changed: int) -> Any:
+    from shuyuan.load.model import open_tokenizer
+
+    return open_tokenizer(folder)

@@ -46,7 +46,7 @@ def replayed(base: Model, blocks: Sequence[Encoded], share: float, file: str, ru
             break
     if not chosen:
         raise Fixable(
-            f"there is nothing to replay: {file or base.name + ' wrote only empty texts'}",
+            f"there is nothing to replay: {file or f'{base.name} wrote only empty texts'}",
             "give a file with text (--replay-file) or go on without (--replay 0)",
         )
     taken = wanted - left

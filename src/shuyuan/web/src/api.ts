@@ -1,6 +1,8 @@
 // The server's API. Every view speaks through these functions; a refusal is a `Refused` that says what happened and what to do.
 import { ref } from 'vue'
 
+import { i18n } from './i18n'
+
 /** Whether the server wants to know who is here: App shows the form for the key. */
 export const locked = ref(false)
 
@@ -11,6 +13,17 @@ export class Refused extends Error {
     readonly hint = '',
   ) {
     super(hint ? `${message}\n${hint}` : message)
+  }
+}
+
+const unreachable = () => new Refused(i18n.global.t('app.unreachable'), 0)
+
+/** Ask the server; where it does not answer at all, that is what is said. */
+async function reach(path: string, how: RequestInit): Promise<Response> {
+  try {
+    return await fetch(path, how)
+  } catch (error) {
+    throw how.signal?.aborted ? error : unreachable()
   }
 }
 
@@ -27,7 +40,7 @@ async function refuse(response: Response): Promise<never> {
 
 async function call<T>(method: string, path: string, body?: unknown): Promise<T> {
   const sent = body === undefined ? {} : { headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) }
-  const response = await fetch(path, { method, ...sent })
+  const response = await reach(path, { method, ...sent })
   if (!response.ok) await refuse(response)
   return response.status === 204 ? (undefined as T) : ((await response.json()) as T)
 }
@@ -44,7 +57,7 @@ export function upload<T>(path: string, form: FormData, onShare: (share: number)
     request.open('POST', path)
     request.responseType = 'json'
     request.upload.onprogress = (sent) => sent.lengthComputable && onShare(sent.loaded / sent.total)
-    request.onerror = () => reject(new Refused('the server cannot be reached', 0))
+    request.onerror = () => reject(unreachable())
     request.onload = () => {
       if (request.status < 300) return resolve(request.response as T)
       const told = request.response?.error ?? {}
@@ -84,7 +97,7 @@ async function* events(response: Response): AsyncGenerator<ServerEvent> {
 
 /** Ask for something that is answered piece by piece. */
 export async function stream(path: string, body: unknown, take: (event: ServerEvent) => void, signal: AbortSignal): Promise<void> {
-  const response = await fetch(path, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body), signal })
+  const response = await reach(path, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body), signal })
   if (!response.ok) await refuse(response)
   for await (const event of events(response)) take(event)
 }

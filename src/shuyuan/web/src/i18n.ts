@@ -3,6 +3,7 @@ import { createI18n } from 'vue-i18n'
 
 import en from './locales/en.json'
 import zh from './locales/zh.json'
+import { tellIn } from './told'
 
 export type Language = 'en' | 'zh'
 
@@ -14,6 +15,7 @@ export const i18n = createI18n({ legacy: false, locale: first, fallbackLocale: '
 export function setLanguage(language: Language): void {
   i18n.global.locale.value = language
   localStorage.setItem('language', language)
+  void tellIn(language)
   document.documentElement.lang = language === 'zh' ? 'zh-Hans' : 'en'
 }
 

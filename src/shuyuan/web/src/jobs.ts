@@ -8,7 +8,10 @@ export const startJob = (kind: 'teach' | 'exam', order: Record<string, unknown>)
 export const allJobs = () => get<Job[]>(`${at.value}/jobs`)
 export const steer = (id: string, verb: 'cancel' | 'pause' | 'resume') => post<Job>(`${at.value}/jobs/${id}/${verb}`)
 export const nameOf = (job: Job): string => String(job.result?.assistant ?? job.result?.exam ?? job.title)
-export const wrong = (job: Job): string => [job.error?.message, job.error?.hint].filter(Boolean).join('\n')
+export function wrong({ error }: Job): string {
+  const file = error?.place?.split('/').at(-1) // with the line
+  return error ? [file ? `${file}: ${error.message}` : error.message, error.hint].filter(Boolean).join('\n') : ''
+}
 
 export interface Watch {
   job?: (job: Job) => void
