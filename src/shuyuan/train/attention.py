@@ -9,7 +9,7 @@ transformers under the name `packed`; the row's layout travels as a keyword argu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,9 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 NAME = "packed"
 LONGEST = 1024  # tokens of a sequence up to which all its scores are kept: T² × heads × 2 bytes a layer
 _ALIKE = 0.75  # of the longest: sequences at least so long share its products
+_PIECE = (
+    128  # queries, about, that are one product with the keys up to their last: what lies after it is not multiplied
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class Run:
     """Neighbours of like length, computed as one: S sequences, `longest` L, from token `start` to `stop` of the row.
 
     `gather` is each token's place among the S · L when all are padded to the longest; None: nothing is padded.
-    `begun`: where in the row the tokens lie that a sequence, which then is the only one, goes on from.
+    `begun`: where in the row the tokens lie that a sequence, which then is the only one, goes on from. A long sequence
+    is several runs, each going on from those before it.
     """
 
     start: int
@@ -73,7 +77,7 @@ def layout_of(
 def _runs(lengths: Sequence[int], begun: Sequence[slice | None], device: torch.device) -> tuple[Run, ...]:
     """Packed rows come longest first, so that each run's first sequence is its longest."""
     groups: list[tuple[list[int], slice | None]] = []
-    for length, before in zip(lengths, begun, strict=True):
+    for length, before in _pieces(lengths, begun):
         lead, begins = (groups[-1][0][0], groups[-1][1]) if groups else (0, None)
         if before is begins is None and _ALIKE * lead <= length <= lead:
             groups[-1][0].append(length)
@@ -87,6 +91,17 @@ def _runs(lengths: Sequence[int], begun: Sequence[slice | None], device: torch.d
         runs.append(Run(start, stop, len(group), longest, gather, before))
         start = stop
     return tuple(runs)
+
+
+def _pieces(lengths: Sequence[int], begun: Sequence[slice | None]) -> Iterator[tuple[int, slice | None]]:
+    """Long sequences in pieces of like length, each of which goes on from where its sequence starts."""
+    start = 0
+    for length, before in zip(lengths, begun, strict=True):
+        many = 1 if before else max(1, round(length / _PIECE))
+        ends = [length * (piece + 1) // many for piece in range(many)]
+        for first, end in zip([0, *ends], ends, strict=False):
+            yield end - first, slice(start, start + first) if first else before
+        start += length
 
 
 def packed_attention(
