@@ -465,7 +465,7 @@ verdict: over-fit: the training loss went from 3.2 to 1.0, but the held-out loss
 held out  ▁▂█  3.20 → 1.10 nats a token; best 1.10 at step 12, 1.23 bits a byte
 留出  ▁▂█  3.20 → 1.10 奈特，每词元；最好 1.10，在第 12 步，每字节 1.23 比特
 teaching lora: 20 of 200 steps, 1m 10s left · loss 1.23
-正在教 lora：20 / 200 步，还剩 1m 10s · loss 1.23
+教 lora：20 / 200 步，还剩 1m 10s · 损失 1.23
 qwen.gguf: 380 MB in 1m 20s
 qwen.gguf：380 MB，用时 1m 20s
 'rank' of lora cannot be 0: input should be greater than or equal to 1
@@ -519,7 +519,9 @@ def test_what_goes_wrong_is_said_in_chinese(browser: sync_api.Browser, tmp_path:
         cell.wait_for()
         assert "提示：请重新获取" in cell.inner_text()
         assert str(tmp_path) not in cell.inner_text()
-        assert "请换成读得了的文件" in alert(page, "一个文件也没能读出来")
+        said = alert(page, "一个文件也没能读出来")
+        assert "请换成读得了的文件" in said
+        assert str(tmp_path) not in said
 
         page.goto(f"{served.url}/#/exam")
         page.locator("input[type=file][accept]").set_input_files(str(tmp_path / "考题.csv"))
@@ -578,7 +580,7 @@ def test_a_missing_model_and_a_wrong_key_are_said_in_chinese(browser: sync_api.B
         page.goto(f"{served.url}/#/settings")
         page.get_by_label("密钥").fill("not-a-key")
         page.get_by_role("button", name="进入").click()
-        alert(page, "这把密钥无效")
+        assert "请核对，或找管理员" in alert(page, "这把密钥无效")
 
 
 def test_an_exam_is_sat_and_its_report_read_in_chinese(browser: sync_api.Browser, tmp_path: Path) -> None:
