@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -277,7 +277,9 @@ def test_each_sentence_shows_what_speaks_for_it(
 def test_a_correction_becomes_a_row_and_the_mode_is_the_readers(browser: sync_api.Browser, tmp_path: Path) -> None:
     taught = teach(light_school(tmp_path), "retrieve", {"threshold": -1.0})
     assert isinstance(taught, GroundedAssistant)
-    saying = GroundedAssistant("retrieve", Says("It opens at ten."), taught.library, Ground(threshold=-1.0))
+    saying = GroundedAssistant(
+        "retrieve", Says("It opens at ten.", "It opens at ten."), taught.library, Ground(threshold=-1.0)
+    )
     sent: list[str] = []
     with serving(tmp_path / "house", page=PAGE) as served, visiting(browser, served) as page:
         served.house.assistant = lambda *_: saying  # type: ignore[method-assign]
@@ -314,13 +316,25 @@ HOSTILE = """The library opens at nine. ![one](http://203.0.113.9/1.png) ![two][
 [far]: http://203.0.113.9/2.png"""  # noqa: E501
 
 
+class Tells:
+    """An assistant without a library that says one thing, in two pieces."""
+
+    name = "tells"
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def stream(self, *_: object) -> Generator[str, None, Answer]:
+        yield self.text[:100]
+        yield self.text[100:]
+        return Answer(self.text)
+
+
 def test_an_answer_fetches_nothing_leads_nowhere_and_runs_nothing(browser: sync_api.Browser, tmp_path: Path) -> None:
-    taught = teach(light_school(tmp_path), "retrieve", {"threshold": -1.0})
-    assert isinstance(taught, GroundedAssistant)
-    saying = GroundedAssistant("retrieve", Says(HOSTILE), taught.library, Ground(threshold=-1.0))
+    tiny_school(tmp_path)
     look = {"bypass_csp": True}  # what the page itself lets through, without the policy that would stop it
     with serving(tmp_path / "house", page=PAGE) as served, visiting(browser, served, **look) as page:
-        served.house.assistant = lambda *_: saying  # type: ignore[method-assign]
+        served.house.assistant = lambda *_: Tells(HOSTILE)  # type: ignore[method-assign]
         page.goto(served.url)
         page.locator("#question").fill("When does the library open?")
         page.keyboard.press("Enter")
