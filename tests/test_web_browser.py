@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -277,7 +277,9 @@ def test_each_sentence_shows_what_speaks_for_it(
 def test_a_correction_becomes_a_row_and_the_mode_is_the_readers(browser: sync_api.Browser, tmp_path: Path) -> None:
     taught = teach(light_school(tmp_path), "retrieve", {"threshold": -1.0})
     assert isinstance(taught, GroundedAssistant)
-    saying = GroundedAssistant("retrieve", Says("It opens at ten."), taught.library, Ground(threshold=-1.0))
+    saying = GroundedAssistant(
+        "retrieve", Says("It opens at ten.", "It opens at ten."), taught.library, Ground(threshold=-1.0)
+    )
     sent: list[str] = []
     with serving(tmp_path / "house", page=PAGE) as served, visiting(browser, served) as page:
         served.house.assistant = lambda *_: saying  # type: ignore[method-assign]
@@ -314,13 +316,25 @@ HOSTILE = """The library opens at nine. ![one](http://203.0.113.9/1.png) ![two][
 [far]: http://203.0.113.9/2.png"""  # noqa: E501
 
 
+class Tells:
+    """An assistant without a library that says one thing, in two pieces."""
+
+    name = "tells"
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def stream(self, *_: object) -> Generator[str, None, Answer]:
+        yield self.text[:100]
+        yield self.text[100:]
+        return Answer(self.text)
+
+
 def test_an_answer_fetches_nothing_leads_nowhere_and_runs_nothing(browser: sync_api.Browser, tmp_path: Path) -> None:
-    taught = teach(light_school(tmp_path), "retrieve", {"threshold": -1.0})
-    assert isinstance(taught, GroundedAssistant)
-    saying = GroundedAssistant("retrieve", Says(HOSTILE), taught.library, Ground(threshold=-1.0))
+    tiny_school(tmp_path)
     look = {"bypass_csp": True}  # what the page itself lets through, without the policy that would stop it
     with serving(tmp_path / "house", page=PAGE) as served, visiting(browser, served, **look) as page:
-        served.house.assistant = lambda *_: saying  # type: ignore[method-assign]
+        served.house.assistant = lambda *_: Tells(HOSTILE)  # type: ignore[method-assign]
         page.goto(served.url)
         page.locator("#question").fill("When does the library open?")
         page.keyboard.press("Enter")
@@ -465,7 +479,7 @@ verdict: over-fit: the training loss went from 3.2 to 1.0, but the held-out loss
 held out  ▁▂█  3.20 → 1.10 nats a token; best 1.10 at step 12, 1.23 bits a byte
 留出  ▁▂█  3.20 → 1.10 奈特，每词元；最好 1.10，在第 12 步，每字节 1.23 比特
 teaching lora: 20 of 200 steps, 1m 10s left · loss 1.23
-正在教 lora：20 / 200 步，还剩 1m 10s · loss 1.23
+教 lora：20 / 200 步，还剩 1m 10s · 损失 1.23
 qwen.gguf: 380 MB in 1m 20s
 qwen.gguf：380 MB，用时 1m 20s
 'rank' of lora cannot be 0: input should be greater than or equal to 1
@@ -508,7 +522,6 @@ def alert(page: sync_api.Page, what: str) -> str:
 
 def test_what_goes_wrong_is_said_in_chinese(browser: sync_api.Browser, tmp_path: Path) -> None:
     tiny_school(tmp_path)
-    Workspace.create(tmp_path / "house" / "远方", Choices(model="no-such-model"))
     (tmp_path / "坏🎓.pdf").write_bytes(b"%PDF-1.7\nno more")
     (tmp_path / "考题.csv").write_text("question,anwser\n山长是谁？,先生\n", encoding="utf-8")
     look = {"locale": "zh-CN", "refused": "400|404|422", "bypass_csp": True}
@@ -519,7 +532,9 @@ def test_what_goes_wrong_is_said_in_chinese(browser: sync_api.Browser, tmp_path:
         cell.wait_for()
         assert "提示：请重新获取" in cell.inner_text()
         assert str(tmp_path) not in cell.inner_text()
-        assert "请换成读得了的文件" in alert(page, "一个文件也没能读出来")
+        said = alert(page, "一个文件也没能读出来")
+        assert "请换成读得了的文件" in said
+        assert str(tmp_path) not in said
 
         page.goto(f"{served.url}/#/exam")
         page.locator("input[type=file][accept]").set_input_files(str(tmp_path / "考题.csv"))
@@ -546,7 +561,7 @@ def test_what_goes_wrong_is_said_in_chinese(browser: sync_api.Browser, tmp_path:
         looked.wait_for()
         assert "On shelf" in looked.inner_text(), "the sample is the reader's own"
         page.get_by_role("button", name="English").click()
-        assert "looked over, nothing was taught" in looked.inner_text()
+        page.locator(".preflight", has_text="looked over, nothing was taught").wait_for()
         assert grave(page) == []
 
 
@@ -578,7 +593,7 @@ def test_a_missing_model_and_a_wrong_key_are_said_in_chinese(browser: sync_api.B
         page.goto(f"{served.url}/#/settings")
         page.get_by_label("密钥").fill("not-a-key")
         page.get_by_role("button", name="进入").click()
-        alert(page, "这把密钥无效")
+        assert "请核对，或找管理员" in alert(page, "这把密钥无效")
 
 
 def test_an_exam_is_sat_and_its_report_read_in_chinese(browser: sync_api.Browser, tmp_path: Path) -> None:

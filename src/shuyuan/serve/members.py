@@ -90,7 +90,7 @@ def sign_in(request: Request, response: Response, given: SignIn) -> None:
     house: House = request.app.state.house
     house.meter.count("sign-in")
     if house.access.who(house, given.key) is None:
-        raise Refused(401, "this key is not valid", code="invalid_api_key")
+        raise Refused(401, "this key is not valid", "look it up, or ask an administrator", code="invalid_api_key")
     secure = request.url.scheme == "https"
     response.set_cookie(COOKIE, given.key, httponly=True, samesite="strict", secure=secure, max_age=30 * 86_400)
 

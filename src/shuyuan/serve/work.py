@@ -131,7 +131,8 @@ class Worker:
         else:
             traceback.print_exception(error)
             told = {"message": f"this should not have happened: {type(error).__name__}: {error}", "code": "internal"}
-        self._end("failed", error=told)
+        folder = f"{self.workspace}/"  # where it lies on this machine is nobody's business
+        self._end("failed", error={key: text.replace(folder, "") for key, text in told.items()})
         return 1
 
     def _end(self, status: str, result: Any = None, error: Any = None) -> None:
