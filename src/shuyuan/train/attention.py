@@ -21,9 +21,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 NAME = "packed"
 LONGEST = 1024  # tokens of a sequence up to which all its scores are kept: T² × heads × 2 bytes a layer
 _ALIKE = 0.75  # of the longest: sequences at least so long share its products
-_PIECE = (
-    128  # queries, about, that are one product with the keys up to their last: what lies after it is not multiplied
-)
+_PIECE = 128  # queries, about, of one product with the keys up to their last: what lies after is not multiplied
 
 
 @dataclass(frozen=True)
