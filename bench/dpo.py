@@ -42,7 +42,7 @@ same token ids, order and starting adapter for everyone; each pair is met once, 
 tokens are those of both endings, each with what comes before it; computed ones are the policy's, padding included, and
 ours computes what both endings share once. CPU-seconds are user and system time over all steps but the first. Peak
 memory is the whole process's. A loss is compared with ours of the same precision: an adapter a few steps old changes a
-layer's output by less than bfloat16 can hold beside it, so that there everyone's losses hang on rounding (LOG.md).
+layer's output by less than bfloat16 can hold, so that it counts where rounding comes (LOG.md: TRL's comes before).
 Ratios with a 95 % bootstrap interval over the repetitions.
 """
 
