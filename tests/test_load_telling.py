@@ -27,7 +27,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def alone(model: Model, before: str, text: str) -> list[float]:
-    """Each token's log-likelihood from one pass over everything, without batches, padding or a shared beginning."""
+    """Each token's log-likelihood from one pass over everything, without batches or padding."""
     first, last = (model.tokenizer(one, add_special_tokens=False)["input_ids"] for one in (before, text))
     ids = torch.tensor([[model.start_token, *first, *last]])
     with torch.inference_mode():
