@@ -198,13 +198,17 @@ class Bench:
     def hits(self, row: dict[str, str], way: Callable[[dict[str, str]], str]) -> list[Hit]:
         """What the whole check says of one planted lesson among all others, about the question it was planted for."""
         lesson = Example("planted", (Message("user", way(row)), Message("assistant", "…")), place="planted:1")
-        found = leaks([lesson], self.questions)
+
+        def own(found: Sequence[Hit]) -> list[Hit]:
+            return [hit for hit in found if hit.example is lesson and hit.question.text == row["question"]]
+
+        found = own(leaks([lesson], self.questions))
         if not found:
             said = meaning.said([lesson], 10**9)[0]
             learned = np.concatenate([self._learned, self.vectors([one.text for one in said])])
             with floors():
-                found = self._alike([*self._said, *said], learned)
-        return [hit for hit in found if hit.example is lesson and hit.question.text == row["question"]]
+                found = own(self._alike([*self._said, *said], learned))
+        return found
 
     def alarms(self, lessons: Sequence[Example]) -> dict[str, object]:
         """How many honest lessons are refused, and shown, by words and by meaning; and for another fact's question."""

@@ -19,6 +19,10 @@ Tells = Callable[[Sequence[tuple[str, str]]], Sequence[Told]]  # (text before, t
 LABELS = {"en": "English: ", "zh": "中文："}  # languages that are asked about
 MOST = 4.0  # nats that a token gains or loses at most
 FEW = 8  # tokens without a gain that are counted in, so that a title of three words is not sure
+_SHOWN = (
+    {"en": "What is the name of the ship?", "zh": "这艘船叫什么名字？"},
+    {"en": "How many books may be borrowed a week at most?", "zh": "每周最多能借几本书？"},
+)
 _UNKNOWN = "…"
 _LONGEST = 600  # characters of a text that are read
 _WORDS = re.compile(r"[A-Za-z0-9]+")
@@ -36,8 +40,10 @@ def gains(pairs: Sequence[tuple[str, str]], tells: Tells) -> list[float]:
 
 
 def _one_way(both: Sequence[dict[str, str]], first: str, then: str, tells: Tells) -> list[float]:
+    shown = "".join(f"{LABELS[first]}{one[first]}\n{LABELS[then]}{one[then]}\n\n" for one in _SHOWN)
+
     def tell(texts: Sequence[tuple[str, str]]) -> Sequence[Told]:
-        return tells([(f"{LABELS[first]}{before}\n{LABELS[then]}", text) for before, text in texts])
+        return tells([(f"{shown}{LABELS[first]}{before}\n{LABELS[then]}", text) for before, text in texts])
 
     alone = sorted({pair[then] for pair in both})
     without = dict(zip(alone, tell([(_UNKNOWN, text) for text in alone]), strict=True))
