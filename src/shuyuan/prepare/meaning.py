@@ -34,7 +34,7 @@ Words = NDArray[np.str_]
 Found = tuple[int, int, float, str]  # row of the lessons, column of the questions, score, why
 
 SAME_FACT = 0.993  # cosine of two texts of one language that are a copy with a few words moved
-LOOKED_AT, LOOKED_AT_ACROSS = 0.95, 0.15  # cosine, and margin between two languages, from which on texts are read again
+LOOKED_AT, LOOKED_AT_ACROSS = 0.95, 0.1  # cosine, and margin between two languages, from which on texts are read again
 COVER, COVER_ACROSS = 0.1, 3.0  # weight of how well they cover each other beside these: the sum is the score
 SAME, ACROSS = 1.02, 2.0  # score of what asks the same
 SUSPECT, SUSPECT_ACROSS = 1.0, 1.5
