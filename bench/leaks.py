@@ -12,7 +12,7 @@ are lessons, many of them alike: “Saving Documents in Other Formats”, “Ope
 
 Translations are told by the embedder, and what it doubts by a language model; where that is not here, by the embedder
 alone. Weights and thresholds were chosen on 184 rough translations among the handbook's lessons themselves (each fact's
-first wordings in both languages, with 770 lessons), so that no honest one is refused; the embedder's threshold also so
+first wordings in both languages, with 770 lessons: LOG.md), so that no honest one is refused; the embedder's threshold also so
 that no honest lesson of the handbook is refused, named or not, for another fact than its own. Between settings that
 were alike there, the other sets decided: none of them is blind.
 
@@ -48,7 +48,6 @@ from shuyuan.prepare.likeness import Read
 from shuyuan.prepare.questions import exam_questions, examples, read_questions
 from shuyuan.prepare.split import Split
 from shuyuan.prepare.translation import Tells, Told
-from shuyuan.read.language import language
 from shuyuan.recall.centring import reader
 from shuyuan.recall.embedding import embed_passages
 from shuyuan.recall.leaks import teller
@@ -76,12 +75,11 @@ def main() -> None:
         hits = {name: [bench.hits(row, way) for row in planted] for name, way in WAYS.items()}
         honest = {"facts named": bench.alarms(lessons)}
         honest[f"facts named{ALONE}"] = bench.alone().alarms(lessons)
-        honest["facts not named"] = bench.alarms([replace(lesson, fact="") for lesson in lessons])
+        honest[f"facts not named{ALONE}"] = bench.alone().alarms([replace(lesson, fact="") for lesson in lessons])
         curve = {name: bench.curve(hits[name], at) for name, at in CURVES.items()}
         draw = random.Random(0)
         thirds = [bench.among(draw.sample(lessons, len(lessons) // 3)) for _ in range(THIRDS)]
         among = {
-            "rough ones, chosen on": rough(lessons, questions, bench),
             "the handbook": ([bench], [planted]),
             "a third of its lessons": (thirds, [draw.sample(planted, PLANTED) for _ in thirds]),
             "titles of guides": titles(guides(fetched(given.folder)), draw, bench),
@@ -254,31 +252,6 @@ class Bench:
             }
             for one in at
         ]
-
-
-def rough(
-    lessons: Sequence[Example], questions: Sequence[Question], like: Bench
-) -> tuple[list[Bench], list[list[dict[str, str]]]]:
-    """Each fact's first lessons in both languages are asked, and planted for each other; all else is honest."""
-    by_fact: dict[str, dict[str, list[Example]]] = {}
-    for lesson in lessons:
-        if lesson.fact:
-            spoken = by_fact.setdefault(lesson.fact, {tongue: [] for tongue in TONGUES})
-            spoken[language(_asks(lesson))].append(lesson)
-    honest = [Example(f"exam {one.id}", (Message("user", one.text),), one.fact) for one in questions]
-    asked, planted = [], []
-    for fact, spoken in by_fact.items():
-        if len(spoken["en"]) == len(spoken["zh"]) > 1:
-            for one, other in (TONGUES, TONGUES[::-1]):
-                first, text = spoken[one][0], _asks(spoken[one][0])
-                asked.append(Question(first.id, text, ("?",), one, fact))
-                planted.append({"question": text, "translation": _asks(spoken[other][0])})
-                honest += spoken[one][1:]
-    return [Bench(honest, asked, like.cache, like.opened)], [planted]
-
-
-def _asks(lesson: Example) -> str:
-    return [turn.content for turn in lesson.turns if turn.role == "user"][-1]
 
 
 def titles(
