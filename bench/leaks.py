@@ -12,9 +12,9 @@ are lessons, many of them alike: “Saving Documents in Other Formats”, “Ope
 
 Translations are told by the embedder, and what it doubts by a language model; where that is not here, by the embedder
 alone. Weights and thresholds were chosen on 184 rough translations among the handbook's lessons themselves (each fact's
-first wordings in both languages, with 770 lessons: LOG.md), so that no honest one is refused; the embedder's threshold also so
-that no honest lesson of the handbook is refused, named or not, for another fact than its own. Between settings that
-were alike there, the other sets decided: none of them is blind.
+first wordings in both languages, with 770 lessons: LOG.md), so that no honest one is refused; the embedder's threshold
+also so that no honest lesson of the handbook is refused, named or not, for another fact than its own. Between settings
+that were alike there, the other sets decided: none of them is blind.
 
 python bench/leaks.py FOLDER
 """

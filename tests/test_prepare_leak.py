@@ -277,7 +277,7 @@ STOLEN = {
     "to English": "When the records are damaged, what in the workspace has to be restored from the backup?",
     "near many lessons": "一个奈特相当于多少比特？",  # by its margin alone it was only shown
     "told by the model": "画不了进度条的地方，进度以行显示，行与行之间隔几秒？",  # the embedder alone lets this pass
-    "told in English": "If a Shuyuan command is interrupted from the keyboard, what is the exit code?",  # and only shows this
+    "told in English": "If a Shuyuan command is interrupted from the keyboard, what is the exit code?",  # or only shown
 }
 BY_MEANING = [how for how in STOLEN if how != "copy"]
 TOLD = [how for how in STOLEN if how.startswith("told")]
