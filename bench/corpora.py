@@ -31,7 +31,7 @@ from shuyuan.base.records import Document, Passage, Question
 from shuyuan.measure.text import contains, tokens
 from shuyuan.prepare.chunk import Chunk
 from shuyuan.read.language import language as spoken_in
-from shuyuan.read.reading import read_file
+from shuyuan.read.reading import read_file, walk
 
 ROOT = Path(__file__).resolve().parent.parent
 DEBIAN = ("debian-reference-en", "debian-reference-zh-cn", "libreoffice-help-en-us", "libreoffice-help-zh-cn")
@@ -118,7 +118,7 @@ def reference(folder: Path, language: str) -> Corpus:
 
 def handbook() -> Corpus:
     """The pages of this project, both languages in one library, and the questions about them."""
-    documents = {file.relative_to(ROOT).as_posix(): file for file in sorted((ROOT / "docs").rglob("*.md"))}
+    documents = {file.relative_to(ROOT).as_posix(): file for file in walk(ROOT / "docs").files}
     pages = {source: read_file(file, source) for source, file in documents.items()}
     by_page = {source: Chunk().chunk(page) for source, page in pages.items()}
     rows = [json.loads(line) for line in (ROOT / "examples/handbook/questions.jsonl").read_text("utf-8").splitlines()]

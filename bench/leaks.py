@@ -10,9 +10,11 @@ at translations where the check was not worked on: among a third of the lessons 
 among the titles of LibreOffice's guides (MPL-2.0; one title of each of 160 pages is the exam, both of each other page
 are lessons, many of them alike: “Saving Documents in Other Formats”, “Opening documents saved in other formats”).
 
-Weights were chosen on 186 rough translations among the handbook's lessons themselves (each fact's first wordings in
-both languages, with 774 lessons), thresholds so that no honest lesson of the handbook is refused, named or not, for
-another fact than its own.
+Translations are told by the embedder, and what it doubts by a language model; where that is not here, by the embedder
+alone. Weights and thresholds were chosen on 184 rough translations among the handbook's lessons themselves (each fact's
+first wordings in both languages, with 770 lessons: LOG.md), so that no honest one is refused; the embedder's threshold
+also so that no honest lesson of the handbook is refused, named or not, for another fact than its own. Between settings
+that were alike there, the other sets decided: none of them is blind.
 
 python bench/leaks.py FOLDER
 """
@@ -25,9 +27,11 @@ import random
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from corpora import fetched, guides
@@ -43,11 +47,14 @@ from shuyuan.prepare.leak import Hit, leaks
 from shuyuan.prepare.likeness import Read
 from shuyuan.prepare.questions import exam_questions, examples, read_questions
 from shuyuan.prepare.split import Split
+from shuyuan.prepare.translation import Tells, Told
 from shuyuan.recall.centring import reader
 from shuyuan.recall.embedding import embed_passages
+from shuyuan.recall.leaks import teller
 
 HERE = Path(__file__).parent
-EMBEDDER = "multilingual-e5-small"
+EMBEDDER, TRANSLATOR = "multilingual-e5-small", "qwen2.5-0.5b"
+ALONE = ", by the embedder alone"
 
 
 THIRDS, PLANTED = 12, 13  # draws of a third of the lessons, and translations planted in each
@@ -64,33 +71,42 @@ def main() -> None:
     lessons, questions = examples(learned), exam_questions(asked)
     planted = [json.loads(line) for line in (HERE / "leaks.jsonl").read_text(encoding="utf-8").splitlines()]
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(lessons, questions, Path(folder))
+        bench = Bench(lessons, questions, Path(folder), Opened())
         hits = {name: [bench.hits(row, way) for row in planted] for name, way in WAYS.items()}
         honest = {"facts named": bench.alarms(lessons)}
-        honest["facts not named"] = bench.alarms([replace(lesson, fact="") for lesson in lessons])
+        honest[f"facts named{ALONE}"] = bench.alone().alarms(lessons)
+        honest[f"facts not named{ALONE}"] = bench.alone().alarms([replace(lesson, fact="") for lesson in lessons])
         curve = {name: bench.curve(hits[name], at) for name, at in CURVES.items()}
-        elsewhere = {"the handbook": translated([bench], [planted])}
         draw = random.Random(0)
         thirds = [bench.among(draw.sample(lessons, len(lessons) // 3)) for _ in range(THIRDS)]
-        elsewhere["a third of its lessons"] = translated(thirds, [draw.sample(planted, PLANTED) for _ in thirds])
-        elsewhere["titles of guides"] = translated(*titles(guides(fetched(given.folder)), draw, Path(folder)))
+        among = {
+            "the handbook": ([bench], [planted]),
+            "a third of its lessons": (thirds, [draw.sample(planted, PLANTED) for _ in thirds]),
+            "titles of guides": titles(guides(fetched(given.folder)), draw, bench),
+        }
+        elsewhere: dict[str, dict[str, Any]] = {}
+        for name, (benches, of) in among.items():
+            elsewhere[name] = translated(benches, of)
+            elsewhere[f"{name}{ALONE}"] = translated([one.alone() for one in benches], of)
     spoken = [bench.asked[row["question"]].language for row in planted]
-    for name, language in (("translation en→zh", "en"), ("translation zh→en", "zh")):
+    for name, one in (("translation en→zh", "en"), ("translation zh→en", "zh")):
         own = zip(hits["translation"], spoken, strict=True)
-        hits[name] = [of for of, tongue in own if tongue == language]
+        hits[name] = [of for of, tongue in own if tongue == one]
     found = {name: counted(of) for name, of in hits.items()}
+    found[f"translation{ALONE}"] = elsewhere[f"the handbook{ALONE}"]["planted"]
     record = {
         "date": date.today().isoformat(),
         "machine": machine(),
         "command": "python bench/leaks.py FOLDER",
         "shuyuan": __version__,
         "embedder": EMBEDDER,
+        "language_model": TRANSLATOR,
         "seed": 0,
         "thresholds": {
             name: getattr(meaning, name)
             for name in (
                 *("SAME", "ACROSS", "SUSPECT", "SUSPECT_ACROSS", "COVER", "COVER_ACROSS"),
-                *("LOOKED_AT", "LOOKED_AT_ACROSS", "SAME_FACT", "ENOUGH"),
+                *("LOOKED_AT", "LOOKED_AT_ACROSS", "SAME_FACT", "ENOUGH", "TOLD_FROM", "TOLD_COVER", "GAIN", "TOLD"),
             )
         },
         "lessons": len(lessons),
@@ -133,11 +149,12 @@ CURVES = {
 
 
 class Opened:
-    """The embedder; what it read once is not read again."""
+    """The embedder and the language model; what they read once is not read again."""
 
     def __init__(self) -> None:
         self.embedder = open_embedder(EMBEDDER)
         self._read, self._known = reader(self.embedder), dict[str, Read]()
+        self._tell, self._told = teller(TRANSLATOR), dict[tuple[str, str], Told]()
 
     def read(self, texts: Sequence[str]) -> list[Read]:
         """See `likeness.Reads`."""
@@ -145,45 +162,59 @@ class Opened:
         self._known.update(zip(new, self._read(new), strict=True))
         return [self._known[text] for text in texts]
 
+    def tell(self, texts: Sequence[tuple[str, str]]) -> list[Told]:
+        """See `translation.Tells`."""
+        new = [one for one in dict.fromkeys(texts) if one not in self._told]
+        self._told.update(zip(new, self._tell(new) if new else (), strict=True))
+        return [self._told[one] for one in texts]
+
 
 class Bench:
     """Lessons and an exam with their vectors."""
 
-    def __init__(
-        self, lessons: Sequence[Example], questions: Sequence[Question], cache: Path, opened: Opened | None = None
-    ) -> None:
-        self.lessons, self.questions, self.cache = lessons, questions, cache
+    def __init__(self, lessons: Sequence[Example], questions: Sequence[Question], cache: Path, opened: Opened) -> None:
+        self.lessons, self.questions, self.cache, self.opened = lessons, questions, cache, opened
+        self.tells: Tells | None = opened.tell
         self.asked = {question.text: question for question in questions}
-        self._opened = opened or Opened()
         self._said = meaning.said(lessons, 10**9)[0]
         self._learned = self.vectors([one.text for one in self._said])
         self._asked = self.vectors([question.text for question in questions])
 
     def vectors(self, texts: Sequence[str]) -> meaning.Vectors:
         """One row a text."""
-        return embed_passages(self._opened.embedder, texts, self.cache)
+        return embed_passages(self.opened.embedder, texts, self.cache)
 
     def among(self, lessons: Sequence[Example]) -> Bench:
         """The same exam and other lessons."""
-        return Bench(lessons, self.questions, self.cache, self._opened)
+        return Bench(lessons, self.questions, self.cache, self.opened)
+
+    def alone(self) -> Bench:
+        """The same where there is no language model."""
+        other = copy(self)
+        other.tells = None
+        return other
 
     def hits(self, row: dict[str, str], way: Callable[[dict[str, str]], str]) -> list[Hit]:
         """What the whole check says of one planted lesson among all others, about the question it was planted for."""
         lesson = Example("planted", (Message("user", way(row)), Message("assistant", "…")), place="planted:1")
-        found = leaks([lesson], self.questions)
+
+        def own(found: Sequence[Hit]) -> list[Hit]:
+            return [hit for hit in found if hit.example is lesson and hit.question.text == row["question"]]
+
+        found = own(leaks([lesson], self.questions))
         if not found:
             said = meaning.said([lesson], 10**9)[0]
             learned = np.concatenate([self._learned, self.vectors([one.text for one in said])])
             with floors():
-                found = meaning.alike([*self._said, *said], learned, self.questions, self._asked, self._opened.read)
-        return [hit for hit in found if hit.example is lesson and hit.question.text == row["question"]]
+                found = own(self._alike([*self._said, *said], learned))
+        return found
 
     def alarms(self, lessons: Sequence[Example]) -> dict[str, object]:
         """How many honest lessons are refused, and shown, by words and by meaning; and for another fact's question."""
         by_words = leaks(lessons, self.questions)
         said = meaning.said(lessons, 10**9)[0]
         learned = self.vectors([one.text for one in said])
-        hits = meaning.alike(said, learned, self.questions, self._asked, self._opened.read)
+        hits = self._alike(said, learned)
         refused = {hit.example.id for hit in [*hits, *by_words] if hit.sure}
         shown = {hit.example.id for hit in [*hits, *by_words]}
         fact = {lesson.id: lesson.fact for lesson in self.lessons}
@@ -198,7 +229,10 @@ class Bench:
 
     def honest(self) -> list[Hit]:
         """What the check says of the lessons as they are."""
-        return meaning.alike(self._said, self._learned, self.questions, self._asked, self._opened.read)
+        return self._alike(self._said, self._learned)
+
+    def _alike(self, said: Sequence[meaning.Said], learned: meaning.Vectors) -> list[Hit]:
+        return meaning.alike(said, learned, self.questions, self._asked, self.opened.read, tells=self.tells)
 
     def curve(self, planted: Sequence[Sequence[Hit]], at: Sequence[float]) -> list[dict[str, float]]:
         """Detection against false alarms over thresholds, where lessons and questions name different facts."""
@@ -221,7 +255,7 @@ class Bench:
 
 
 def titles(
-    pages: Sequence[tuple[str, str]], draw: random.Random, cache: Path
+    pages: Sequence[tuple[str, str]], draw: random.Random, like: Bench
 ) -> tuple[list[Bench], list[list[dict[str, str]]]]:
     """The titles of some guides in one language, an exam among those of the others; what to plant is in the other."""
     pages = draw.sample(pages, len(pages))
@@ -233,10 +267,10 @@ def titles(
         for text in pair
     ]
     planted = [{"question": pair[at], "translation": pair[1 - at]} for pair, at in rows]
-    return [Bench(lessons, questions, cache)], [planted]
+    return [Bench(lessons, questions, like.cache, like.opened)], [planted]
 
 
-def translated(benches: Sequence[Bench], planted: Sequence[Sequence[dict[str, str]]]) -> dict[str, object]:
+def translated(benches: Sequence[Bench], planted: Sequence[Sequence[dict[str, str]]]) -> dict[str, Any]:
     """Planted translations that are caught, and honest lessons of other facts that are taken for one."""
     hits = [bench.hits(row, WAYS["translation"]) for bench, of in zip(benches, planted, strict=True) for row in of]
     refused: list[bool] = []
@@ -309,7 +343,8 @@ def page(record: dict[str, object]) -> str:
         lines.append(f"| {name} | {of['lessons']} | {false} | {of['planted']['n']} | {found} |")
     lines += [
         "",
-        f"In brackets: 95 % intervals. {record['date']}, {record['machine']}, Shuyuan {record['shuyuan']}, {EMBEDDER}.",
+        f"In brackets: 95 % intervals. {record['date']}, {record['machine']}, Shuyuan {record['shuyuan']},",
+        f"{EMBEDDER}, {TRANSLATOR}.",
     ]
     lines += [
         f"Thresholds: {record['thresholds']}. False alarms of the curves: lessons of other facts than the question's."

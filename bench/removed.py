@@ -40,7 +40,7 @@ from shuyuan.measure.accuracy import Accuracy
 from shuyuan.measure.text import contains, tokens
 from shuyuan.prepare.chunk import Chunk
 from shuyuan.prepare.questions import exam_questions, read_questions
-from shuyuan.read.reading import read_file
+from shuyuan.read.reading import read_file, walk
 from shuyuan.recall.citing import sentences
 from shuyuan.recall.ground import Ground
 from shuyuan.recall.grounded import LEAST_FOUND, GroundedAssistant
@@ -111,7 +111,7 @@ def pages(without: Sequence[Fact], folder: Path) -> tuple[list[Passage], float]:
     """The handbook's passages when no sentence tells one of these facts, and the share of sentences that is gone."""
     passages: list[Passage] = []
     gone = there = 0
-    for file in sorted((ROOT / "docs").rglob("*.md")):
+    for file in walk(ROOT / "docs").files:
         name = file.relative_to(ROOT).as_posix()
         text = file.read_text(encoding="utf-8")
         left, at = "", 0

@@ -21,6 +21,7 @@ from shuyuan.prepare import chunk, leak
 from shuyuan.prepare.pack import Pack
 from shuyuan.prepare.questions import exam_questions, examples, read_questions
 from shuyuan.prepare.split import Split
+from shuyuan.read.reading import walk
 from shuyuan.train import checkpoint, loop, optimiser, schedule
 
 ROOT = Path(__file__).parent.parent
@@ -171,6 +172,14 @@ def test_the_database_is_as_durable_as_the_handbook_says(tmp_path: Path) -> None
     kept = material.Material(tmp_path / "material.sqlite")
     assert kept._db.execute("pragma synchronous").fetchone() == (2,)  # FULL
     assert kept._db.execute("pragma journal_mode").fetchone() == ("wal",)
+
+
+def test_what_exams_found_is_not_material_of_the_handbook() -> None:
+    taken = [file.relative_to(ROOT / "docs") for file in walk(ROOT / "docs").files]
+    assert Counter(map(str, taken)) == Counter(
+        f"{folder}{page}" for page in {*PAGES, *NOT_ASKED} for folder in ("", "zh/")
+    )
+    assert list((ROOT / "docs" / "reports").glob("*/report.html")), "there is nothing to leave out"
 
 
 def test_every_page_has_its_twin_and_every_link_leads_somewhere() -> None:

@@ -13,8 +13,9 @@ from transformers import AutoTokenizer, LlamaConfig, PreTrainedTokenizerBase
 from shuyuan.base.records import Example, Message
 from shuyuan.load.vocabulary import LARGEST, LONGEST_TOKEN, SMALLEST, fertility, train_tokenizer, vocabulary_size
 from shuyuan.prepare.chat import encode_example
+from shuyuan.read.reading import walk
 
-TEXTS = [path.read_text(encoding="utf-8") for path in sorted((REPOSITORY / "docs").rglob("*.md"))]
+TEXTS = [path.read_text(encoding="utf-8") for path in walk(REPOSITORY / "docs").files]
 CORNERS = "书院用LoRA微调，rank=16。ＬｏＲＡ１２３！🎓👩‍👩‍👧 don't  stop\r\n\t中文 é e\u0301 \u3000\x00<|im_end|>𠮷"
 
 

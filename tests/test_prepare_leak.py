@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from shuyuan.base.errors import Fixable
 from shuyuan.base.files import read_json
 from shuyuan.base.records import Example, Message, Question
-from shuyuan.base.workspace import Workspace
+from shuyuan.base.workspace import Workspace, home
 from shuyuan.load.pulling import present
 from shuyuan.prepare.leak import Hit, check_leaks, near_duplicates, normal, refuse, units
 from shuyuan.prepare.likeness import Read, likeness, other_names
@@ -23,7 +23,7 @@ from shuyuan.prepare.meaning import Said, alike, said
 from shuyuan.prepare.questions import exam_questions, examples, read_questions
 from shuyuan.prepare.split import Split
 from shuyuan.read.language import language
-from shuyuan.recall.leaks import refuse_leaks
+from shuyuan.recall.leaks import find_leaks, refuse_leaks
 
 
 def example(*contents: str) -> Example:
@@ -270,26 +270,63 @@ def test_what_is_compared() -> None:
     assert said([Example("f", (Message("user", "Why?"), Message("user", "How?")))], 1)[1] == 1
 
 
-@pytest.mark.skipif(not present("multilingual-e5-small"), reason="the embedder is not here")
-def test_planted_leaks_in_the_handbook_are_caught_in_both_directions(tmp_path: Path) -> None:
-    root = Path(__file__).parent.parent
+STOLEN = {
+    "copy": "磁盘快满了，扔掉哪个子文件夹不会丢工作？",
+    "paraphrase": "After how many steps each time is a training run's state stored as a checkpoint?",
+    "to Chinese": "请说出返回 Workspace 的包级函数。",
+    "to English": "When the records are damaged, what in the workspace has to be restored from the backup?",
+    "near many lessons": "一个奈特相当于多少比特？",  # by its margin alone it was only shown
+    "told by the model": "画不了进度条的地方，进度以行显示，行与行之间隔几秒？",  # the embedder alone lets this pass
+    "told in English": "If a Shuyuan command is interrupted from the keyboard, what is the exit code?",  # or only shown
+}
+BY_MEANING = [how for how in STOLEN if how != "copy"]
+TOLD = [how for how in STOLEN if how.startswith("told")]
+
+
+def stolen(how: str) -> Example:
+    return Example(how, (Message("user", STOLEN[how]), Message("assistant", "…")), place=f"{how}.jsonl:7")
+
+
+@pytest.fixture
+def handbook(tmp_path: Path) -> Workspace:
     workspace = Workspace.create(tmp_path / "school")
-    rows, _ = read_questions(root / "examples" / "handbook" / "questions.jsonl")
+    rows, _ = read_questions(Path(__file__).parent.parent / "examples" / "handbook" / "questions.jsonl")
     learned, asked = Split().split(rows)
     workspace.material.put_questions("q", examples(learned), exam_questions(asked))
-    honest = list(workspace.material.examples())
-    refuse_leaks(workspace, honest)
-    assert read_json(tmp_path / "school" / "cache" / "leaks.json")  # and is not looked at again
-    planted = {
-        "copy": "磁盘快满了，扔掉哪个子文件夹不会丢工作？",
-        "paraphrase": "After how many steps each time is a training run's state stored as a checkpoint?",
-        "to Chinese": "请说出返回 Workspace 的包级函数。",
-        "to English": "When the records are damaged, what in the workspace has to be restored from the backup?",
-        "near many lessons": "一个奈特相当于多少比特？",  # by its margin alone it was only shown
-    }
-    for how, text in planted.items():
-        stolen = Example(how, (Message("user", text), Message("assistant", "…")), place="stolen.jsonl:7")
-        with pytest.raises(Fixable, match=r"stolen\.jsonl:7") as error:
-            refuse_leaks(workspace, [*honest, stolen])
-        assert "questions.jsonl:" in str(error.value)
-        assert {"copy": "same words", "paraphrase": "other words"}.get(how, "another language") in str(error.value)
+    return workspace
+
+
+@pytest.mark.skipif(not present("multilingual-e5-small"), reason="the embedder is not here")
+def test_planted_leaks_in_the_handbook_are_caught_by_the_embedder_alone(
+    handbook: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real, models = home() / "models", tmp_path / "home" / "models"
+    models.mkdir(parents=True)
+    (models / "multilingual-e5-small").symlink_to(real / "multilingual-e5-small")
+    monkeypatch.setenv("SHUYUAN_HOME", str(tmp_path / "home"))
+    honest = list(handbook.material.examples())
+    refuse_leaks(handbook, honest)
+    assert "by the embedder alone" in capsys.readouterr().err
+    clean = handbook.folder / "cache" / "leaks.json"
+    assert read_json(clean)
+    found = find_leaks(handbook, [*honest, *map(stolen, BY_MEANING)])
+    sure = {hit.example.id for hit in found.hits if hit.sure}
+    assert sure == {*BY_MEANING} - {*TOLD}
+    assert "told in English" in {hit.example.id for hit in found.hits}
+    assert "qwen2.5-0.5b is not here" in found.why_not
+    with pytest.raises(Fixable, match=r"copy\.jsonl:7") as error:
+        refuse_leaks(handbook, [*honest, stolen("copy")])
+    assert "questions.jsonl:" in str(error.value)
+    assert "same words" in str(error.value)
+
+
+@pytest.mark.skipif(not present("qwen2.5-0.5b") or not present("multilingual-e5-small"), reason="no models here")
+def test_a_language_model_sees_further_translations_and_refuses_no_honest_lesson(handbook: Workspace) -> None:
+    found = find_leaks(handbook, [*handbook.material.examples(), *map(stolen, BY_MEANING)])
+    assert {hit.example.id for hit in found.hits if hit.sure} == {*BY_MEANING}
+    assert found.why_not == ""
+    with pytest.raises(Fixable, match="exam questions stand in the lessons") as error:
+        refuse(found.hits, found.questions)
+    for how in BY_MEANING:
+        assert f"{how}.jsonl:7" in str(error.value)
+    assert not (handbook.folder / "cache" / "leaks.json").exists()

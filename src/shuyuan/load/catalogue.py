@@ -29,6 +29,7 @@ class Entry:
     `quantised` is the number format its weights were published in: they are turned back into `stored` when the model is
     fetched, which does not bring back what rounding lost. `sources` are tried in order. `evidence`: of an embedder,
     what passages hold of nearly every question that they answer, measured (`recall/evidence.py`); 0: not known.
+    `translates`: of a language model, whether its word on what is a translation was measured (`bench/leaks.py`).
     """
 
     name: str
@@ -44,6 +45,7 @@ class Entry:
     tied: bool
     sources: tuple[Mapping[str, Any], ...]
     evidence: float = 0.0
+    translates: bool = False
 
 
 @cache

@@ -9,7 +9,8 @@ two languages that differ in a number or a name.
 
 What is as near as only leaks are is refused; what is nearer than most honest rows is shown as a suspicion. How often
 this errs is measured in bench/leaks.py; the thresholds are for multilingual-e5-small. Between languages nothing is
-refused among fewer than `ENOUGH` texts: the margin grows when there are few neighbours.
+refused among fewer than `ENOUGH` texts: the margin grows when there are few neighbours. Pairs that are near between
+Chinese and English are read again by a language model, where one that knows both is at hand (`translation.py`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from shuyuan.base.records import Example, Question
 from shuyuan.prepare.leak import Hit, normal, sentences_asked, units
 from shuyuan.prepare.likeness import Reads, likeness, other_names
+from shuyuan.prepare.translation import LABELS, Tells, gains
 from shuyuan.read.language import language
 
 Vectors = NDArray[np.float32]
@@ -32,10 +34,13 @@ Words = NDArray[np.str_]
 Found = tuple[int, int, float, str]  # row of the lessons, column of the questions, score, why
 
 SAME_FACT = 0.993  # cosine of two texts of one language that are a copy with a few words moved
-LOOKED_AT, LOOKED_AT_ACROSS = 0.95, 0.15  # cosine, and margin between two languages, from which on texts are read again
+LOOKED_AT, LOOKED_AT_ACROSS = 0.95, 0.1  # cosine, and margin between two languages, from which on texts are read again
 COVER, COVER_ACROSS = 0.1, 3.0  # weight of how well they cover each other beside these: the sum is the score
 SAME, ACROSS = 1.02, 2.0  # score of what asks the same
 SUSPECT, SUSPECT_ACROSS = 1.0, 1.5
+TOLD_FROM = 1.4  # score between two languages from which on a language model is asked; then the score is
+TOLD_COVER, GAIN, TOLD = 2.0, 1.2, -0.5  # margin + 2 × cover + 1.2 × gain - 0.5, on the same scale
+MOST_TOLD = 1000  # pairs, the highest of them, since each takes the model a quarter of a second
 FEWEST = 20  # texts of a language, below which its centre is not known and nothing is compared across
 ENOUGH = 250  # texts of each language, below which a place looks less crowded than it is: then a pair is only shown
 LONGEST = 300  # characters of a turn that is compared whole; of longer ones, the sentences that ask
@@ -79,33 +84,55 @@ def alike(
     questions: Sequence[Question],
     asked_QD: Vectors,
     read: Reads,
+    *,
+    tells: Tells | None = None,
 ) -> list[Hit]:
     """The lessons that ask what a question asks. Vectors are of length one, L lessons, Q questions, D numbers each.
 
     In one language: by cosine. Between two: each language's vectors are first freed of their mean and main direction,
     which say little but the language; the margin is twice the cosine less how near each of the two has its next
     neighbours (Artetxe & Schwenk 2019, as a difference), since crowded places are near to everything. Pairs that this
-    suspects are read token by token (`likeness.py`); how well they cover each other adds to the score.
+    suspects are read token by token (`likeness.py`); how well they cover each other adds to the score. `tells`: what
+    a model makes of a text after another one (`translation.py`).
     """
     best: dict[tuple[str, str], Hit] = {}
     tongues = np.array([language(one.text) for one in lessons]), np.array([q.language for q in questions])
     counted = Counter(np.concatenate(tongues).tolist())
     suspected = itertools.chain(_in_one_language(learned_LD, asked_QD, tongues), _across(learned_LD, asked_QD, tongues))
     kept = [one for one in suspected if _may_ask_the_same(lessons[one[0]], questions[one[1]], *one[2:])]
-    cover = likeness([(lessons[row].text, questions[column].text) for row, column, *_ in kept], read)
-    for (row, column, near, why), covered in zip(kept, cover, strict=True):
+    texts = [(lessons[row].text, questions[column].text) for row, column, *_ in kept]
+    scores = _scored([one[2:] for one in kept], texts, read, tells)
+    for (row, column, _, why), score in zip(kept, scores, strict=True):
         example, question = lessons[row].example, questions[column]
         if why == _OTHER_WORDS:
-            score, suspect = near + COVER * covered, SUSPECT
-            sure = score >= SAME or _one_fact(example, question)
+            suspect, sure = SUSPECT, score >= SAME or _one_fact(example, question)
         else:
-            score, suspect = near + COVER_ACROSS * covered, SUSPECT_ACROSS
             crowd = min(counted[tongues[0][row]], counted[tongues[1][column]])
-            sure = score >= ACROSS and crowd >= ENOUGH
+            suspect, sure = SUSPECT_ACROSS, score >= ACROSS and crowd >= ENOUGH
         key, known = (question.id, example.id), best.get((question.id, example.id))
         if (sure or score >= suspect) and (known is None or (known.sure, known.score) < (sure, score)):
             best[key] = Hit(question, example, f"it asks the same in {why} ({score:.3f})", sure, score)
     return list(best.values())
+
+
+def _scored(
+    near: Sequence[tuple[float, str]], texts: Sequence[tuple[str, str]], read: Reads, tells: Tells | None
+) -> list[float]:
+    """The score of each pair of texts: how near they are, how well they cover each other, and what a model gains."""
+    cover = likeness(texts, read)
+    scores = [
+        value + (COVER if why == _OTHER_WORDS else COVER_ACROSS) * covered
+        for (value, why), covered in zip(near, cover, strict=True)
+    ]
+    far = [at for at, (_, why) in enumerate(near) if tells and why == _OTHER_TONGUE and scores[at] >= TOLD_FROM]
+    pairs = {at: {language(text): text for text in texts[at]} for at in sorted(far, key=lambda at: -scores[at])}
+    pairs = {at: pair for at, pair in pairs.items() if pair.keys() == LABELS.keys()}
+    doubtful = list(pairs)[:MOST_TOLD]
+    if tells and doubtful:
+        gained = gains([(pairs[at]["en"], pairs[at]["zh"]) for at in doubtful], tells)
+        for at, gain in zip(doubtful, gained, strict=True):
+            scores[at] = near[at][0] + TOLD_COVER * cover[at] + GAIN * gain + TOLD
+    return scores
 
 
 def _one_fact(example: Example, question: Question) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from shuyuan.base.files import fingerprint, read_json, write_json
 from shuyuan.base.progress import say
@@ -13,11 +14,16 @@ from shuyuan.load.catalogue import entries
 from shuyuan.load.pulling import present
 from shuyuan.prepare.leak import Hit, leaks, refuse
 from shuyuan.prepare.meaning import alike, said
+from shuyuan.prepare.translation import LABELS, Tells, Told
+from shuyuan.read.language import language
 from shuyuan.recall.centring import reader
 from shuyuan.recall.embedding import embed_passages
 
+if TYPE_CHECKING:
+    from shuyuan.load.model import Model
+
 MOST = 20_000  # texts of the lessons that are compared by meaning
-_RULES = 3  # raised when what counts as a leak by meaning changes
+_RULES = 4  # raised when what counts as a leak by meaning changes
 _FILE = "leaks.json"
 
 
@@ -61,13 +67,35 @@ def find_leaks(
     facts = [one.example.fact for one in lessons], [question.fact for question in questions]
     texts = [one.text for one in lessons], [question.text for question in questions]
     file = workspace.folder / "cache" / _FILE
-    looked_at = fingerprint(_RULES, embedder, texts, facts)
+    translators = [name for name, entry in entries().items() if entry.translates]
+    second = next(filter(present, translators), "")
+    if not second and {language(text) for of in texts for text in of} >= LABELS.keys():
+        alone = f"translations were told by the embedder alone, which finds fewer: {translators[0]} is not here"
+        say(f"{alone} (shuyuan pull {translators[0]})")
+        why = "; ".join(filter(None, (why, alone)))
+    looked_at = fingerprint(_RULES, embedder, second, texts, facts)
     if not (once and file.exists() and read_json(file).get("clean") == looked_at):
         from shuyuan.load.embedder import open_embedder
 
         opened = open_embedder(embedder)
         learned, asked = (embed_passages(opened, of, file.parent) for of in texts)
-        hits = alike(lessons, learned, questions, asked, reader(opened))
+        hits = alike(lessons, learned, questions, asked, reader(opened), tells=teller(second) if second else None)
         if not any(hit.sure for hit in hits):
             write_json(file, {"clean": looked_at})
     return Checked(tuple(hits), *counts, len(lessons), why)
+
+
+def teller(name: str) -> Tells:
+    """What a language model makes of a text after another; the model is opened when it is asked for the first time."""
+    opened: list[Model] = []
+
+    def tell(texts: Sequence[tuple[str, str]]) -> list[Told]:
+        from shuyuan.load.model import open_model
+        from shuyuan.load.telling import told
+
+        if not opened:
+            say(f"{name} reads again what is near between two languages")
+            opened.append(open_model(name))
+        return told(opened[0], texts)
+
+    return tell
