@@ -70,8 +70,8 @@ def find_leaks(
     translators = [name for name, entry in entries().items() if entry.translates]
     second = next(filter(present, translators), "")
     if not second and {language(text) for of in texts for text in of} >= LABELS.keys():
-        alone = f"translations were told by the embedder alone, which finds fewer: {translators[0]} is not here"
-        say(f"{alone} (shuyuan pull {translators[0]})")
+        alone = f"translations were told by the embedder alone, which finds fewer: shuyuan pull {translators[0]}"
+        say(alone)
         why = "; ".join(filter(None, (why, alone)))
     looked_at = fingerprint(_RULES, embedder, second, texts, facts)
     if not (once and file.exists() and read_json(file).get("clean") == looked_at):
