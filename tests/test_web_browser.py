@@ -606,7 +606,9 @@ def test_an_exam_is_sat_and_its_report_read_in_chinese(browser: sync_api.Browser
         page.get_by_label("名称").fill("期末")
         page.get_by_role("button", name="开始考试").click()
         page.get_by_role("status").filter(has_text="完成").wait_for()
-        assert "报告：" in page.get_by_role("status").filter(has_text="完成").inner_text(), "the log's last line"
+        assert "报告：exams/期末" in page.get_by_role("status").filter(has_text="完成").inner_text(), (
+            "the log's last line"
+        )
         report = page.frame_locator("iframe[title='期末 的报告']")
         report.locator("h1").first.wait_for()
         page.get_by_role("button", name="期末").wait_for()

@@ -281,7 +281,7 @@ def run_log(visitor: Visitor, job: Job) -> Path | None:
 
 
 async def _follow(visitor: Visitor, job: Job, last: str) -> AsyncGenerator[Event, None]:
-    queue = visitor.house.queue
+    queue, folder = visitor.house.queue, f"{visitor.house.folder(job.workspace)}/"
     at, step = _place(last)
     tail, steps = Tail(run_log(visitor, job)), None
     shown: tuple[Any, ...] = ()
@@ -299,7 +299,8 @@ async def _follow(visitor: Visitor, job: Job, last: str) -> AsyncGenerator[Event
                 yield Event(point, "point", f"{at}:{step}")
         while piece := await asyncio.to_thread(_piece, queue.log(job.id), at):
             at += len(piece)
-            yield Event({"text": piece.decode(errors="replace")}, "log", f"{at}:{step}")
+            text = piece.decode(errors="replace").replace(folder, "")  # where it lies on this machine is left out
+            yield Event({"text": text}, "log", f"{at}:{step}")
         now = (job.status, job.wanted, job.attempts, job.progress // 10)
         if now != shown or over:
             shown = now
