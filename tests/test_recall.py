@@ -380,6 +380,9 @@ def test_passages_fit_the_budget() -> None:
 def test_answers_are_cleaned() -> None:
     assert cleaned(" 答案：16 [1]\n\n因为……") == "16"
     assert cleaned("Answer: two【2】 matrices [3].") == "two matrices."
+    assert cleaned("根据上面的资料，它学 6 遍。") == "它学 6 遍。"
+    assert cleaned("According to the sources, it learns six times.") == "it learns six times."
+    assert cleaned("根据资料库的大小决定。") == "根据资料库的大小决定。"
     assert holds_none("资料中没有答案。")
     assert holds_none("The sources do not hold the answer.")
     assert holds_none("")

@@ -26,8 +26,7 @@ _TURNS = 6  # earlier messages the model sees; what they cited is never taken up
 class _Found:
     """What was looked up for one conversation. `passages` is empty when nothing near enough was found.
 
-    `searched` is the question with its subject, where it leans on an earlier one; `held` is each passage's evidence,
-    and those with more of it come first.
+    `searched` is the question with its subject, where it leans on an earlier one; `held` is each passage's evidence.
     """
 
     question: str
@@ -78,17 +77,16 @@ class GroundedAssistant:
         """Answer each conversation from the passages found for its last message.
 
         Citations are exact spans of the documents; sentences that nothing speaks for are marked. The passages are read
-        two at a time, those with most evidence first, until what is said has support: more at once distract a small
-        model. Refused (mode query) or answered from the model alone and marked `beyond` (mode chat) when nothing near
-        enough was found, when the model says that the passages hold no answer or its states do, or when they hold
-        nothing of what it answers.
+        two at a time, best first, until what is said has support: more at once distract a small model. Refused (mode
+        query) or answered from the model alone and marked `beyond` (mode chat) when nothing near enough was found, when
+        the model says that the passages hold no answer or its states do, or when they hold nothing of what it answers.
         """
         found = self._look_up(conversations)
         answers = [self._refused(one) for one in found]
         for start in range(0, self.ground.passages, AT_ONCE):
             at = slice(start, start + AT_ONCE)
             shown = [replace(one, passages=one.passages[at], held=one.held[at]) for one in found]
-            rows = [row for row, one in enumerate(shown) if answers[row].refused and self._worth_reading(one)]
+            rows = [row for row, one in enumerate(shown) if one.passages and answers[row].refused]
             asked = [self._with_passages(conversations[row], shown[row]) for row in rows]
             for row, said in zip(rows, self._inner.answer(asked, decoding), strict=True):
                 answers[row] = self._checked(shown[row], said, answers[row])
@@ -107,14 +105,14 @@ class GroundedAssistant:
             else ()
             for one, of in zip(asked, hits, strict=True)
         ]
-        evidence = self._held([one.texts[0] for one in asked], chosen)
+        held = self._held([one.texts[0] for one in asked], chosen)
         seconds = (time.perf_counter() - began) / max(1, len(searched))
         found = []
-        for conversation, of, one, passages, holds in zip(conversations, hits, asked, chosen, evidence, strict=True):
+        for conversation, of, one, passages, holds in zip(conversations, hits, asked, chosen, held, strict=True):
             question = conversation[-1].content
-            best = sorted(range(len(passages)), key=lambda row: -holds[row])
-            shown, held = tuple(passages[row] for row in best), [holds[row] for row in best]
-            found.append(_Found(question, one.texts[0], language(question), of, shown, held, one, seconds))
+            useless = hopeless(max(holds, default=0.0), self._least) and not _pinned(of)
+            shown = () if useless else passages
+            found.append(_Found(question, one.texts[0], language(question), of, shown, holds, one, seconds))
         return found
 
     def _rewritten(self, searched: Sequence[str]) -> list[Rewritten]:
@@ -145,10 +143,6 @@ class GroundedAssistant:
         if threshold is None:
             threshold = learned.get(language(searched), min(learned.values(), default=-1.0))
         return self.library.nearness(searched, hits) >= threshold
-
-    def _worth_reading(self, found: _Found) -> bool:
-        useless = hopeless(max(found.held, default=0.0), self._least) and not _pinned(found.hits)
-        return bool(found.passages) and not useless
 
     @property
     def _least(self) -> float:
