@@ -40,7 +40,7 @@ from shuyuan.measure.accuracy import Accuracy
 from shuyuan.measure.exact_match import ExactMatch
 from shuyuan.measure.token_f1 import TokenF1
 from shuyuan.recall.citing import key_terms
-from shuyuan.recall.evidence import HOPELESS, PER_EVIDENCE
+from shuyuan.recall.evidence import HOPELESS, PER_EVIDENCE, SURE
 from shuyuan.recall.fuse import Fuse
 from shuyuan.recall.ground import REFUSAL, Ground
 from shuyuan.recall.grounded import GroundedAssistant
@@ -282,7 +282,7 @@ def _ask(
     """What was answered, from the file or now; each kind in turn, as long as the time lasts."""
     file = given.folder / "answers" / f"refusal-{name}.jsonl"
     prompts = [Ground().prompt("", [], language) for language in REFUSAL]
-    limits = (library.state.thresholds, library.least_evidence, PER_EVIDENCE, FILE.read_bytes().hex())
+    limits = (library.state.thresholds, library.least_evidence, PER_EVIDENCE, SURE, FILE.read_bytes().hex())
     mark = fingerprint(Ground().model_dump(), prompts, limits, library.state.documents)
     done = {(row["kind"], row["id"]): row for row in read_jsonl(file) if row["mark"] == mark}
     left = [one for one in asked if one.kind in given.kinds and (one.kind, one.question.id) not in done]

@@ -330,6 +330,31 @@ def test_across_languages_only_what_is_not_translated_counts() -> None:
     assert found.citations[0].quote == "增量预训练的学习率默认是 2e-5。"
 
 
+@pytest.mark.parametrize(
+    ("question", "answer", "quote", "invented"),
+    [
+        ("哪一种模式只用资料？", "`query`", "`query` 模式只用资料。", "`chat`"),
+        ("哪一种模式只用资料？", "ｑｕｅｒｙ", "`query` 模式只用资料。", "ｃｈａｔ"),
+        ("先教 lora，再教 retrieve，怎么写？🏷️", "`lora+retrieve`", "名字就是 `lora+retrieve`。", "`dpo+merge`"),
+        ("写报告的文件叫什么名字？", "report.html", "报告写在 report.html 里。", "summary.pdf"),
+        ("Which mode uses nothing but the documents?", "query", "`query` 模式只用资料。", "chat"),
+        ("What is the report called?", "It is report.html.", "报告写在 report.html 里。", "It is summary.pdf."),
+    ],
+)
+def test_a_name_quoted_from_chinese_is_no_translation(question: str, answer: str, quote: str, invented: str) -> None:
+    told = "`query` 模式只用资料。先教一种，再在上面教另一种。名字就是 `lora+retrieve`。报告写在 report.html 里。"
+    page = Passage("p", "p", "手册.md", 0, len(told), told)
+    assert support(question, answer, [page]).citations[0].quote == quote
+    assert not support(question, invented, [page]).citations
+
+
+def test_an_ordinal_is_no_name() -> None:
+    told = "With 128 requests waiting the next client gets 429."
+    page = Passage("p", "p", "serve.md", 0, len(told), told)
+    assert support("Which status does the 129th client get?", "429", [page]).citations
+    assert not support("Which status does the qwen2 client get?", "429", [page]).citations
+
+
 # grounding
 
 
@@ -355,6 +380,9 @@ def test_passages_fit_the_budget() -> None:
 def test_answers_are_cleaned() -> None:
     assert cleaned(" 答案：16 [1]\n\n因为……") == "16"
     assert cleaned("Answer: two【2】 matrices [3].") == "two matrices."
+    assert cleaned("根据上面的资料，它学 6 遍。") == "它学 6 遍。"
+    assert cleaned("According to the sources, it learns six times.") == "it learns six times."
+    assert cleaned("根据资料库的大小决定。") == "根据资料库的大小决定。"
     assert holds_none("资料中没有答案。")
     assert holds_none("The sources do not hold the answer.")
     assert holds_none("")

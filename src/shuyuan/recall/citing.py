@@ -26,7 +26,9 @@ _STOP = frozenset(_ENGLISH_STOP.split())
 _BARE = frozenset({"yes", "no", "是", "是的", "不是", "否", "对", "不对", "可以", "不可以", "能", "不能", "会", "不会"})
 _LATIN = re.compile(r"[A-Za-z0-9]\S*", re.ASCII)
 _CODE = re.compile(r"\b\w*(?:\d|[A-Z]{2}|[a-z][A-Z])\w*", re.ASCII)
-_NAME = re.compile(r"\b(?=[a-z.-]*\d)(?=[\d.-]*[a-z])[a-z\d]+(?:[.-][a-z\d]+)*", re.ASCII)  # qwen2.5-0.5b, bf16
+_NAME = re.compile(  # qwen2.5-0.5b, bf16, but not 129th
+    r"\b(?=[a-z.-]*\d)(?=[\d.-]*[a-z])(?!\d+(?:st|nd|rd|th)\b)[a-z\d]+(?:[.-][a-z\d]+)*", re.ASCII
+)
 _NUMBER = re.compile(r"\d+(?:\.\d+)*(?:e[+-]?\d+)?")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
@@ -147,14 +149,15 @@ def _wanted(question: str, answer: str, passages: Sequence[Passage]) -> frozense
 
     They are what the answer adds to the question; all of it when it only picks a part of the question (this or that?),
     and nothing when it just repeats the question. A bare yes or no is held against the question's own terms. Of an
-    answer in another language than the passages, only what is not translated counts: codes, numbers, Latin names.
+    answer in another language than the passages, only what is not translated counts: codes, numbers, Latin names, and
+    what any passage holds as it is (a command, a column).
     """
-    asked, spoken = key_terms(question), language(answer)
+    asked, said, spoken = key_terms(question), key_terms(answer), language(answer)
     if norm_v1(answer) in _BARE:
         return asked
     if all(language(passage.text) != spoken for passage in passages):
-        answer = " ".join((_CODE if spoken == "en" else _LATIN).findall(answer))
-    said = key_terms(answer)
+        kept = key_terms(" ".join((_CODE if spoken == "en" else _LATIN).findall(answer)))
+        said &= kept.union(*(key_terms(passage.searchable) for passage in passages))
     picks = len(said) <= len(asked) / 2
     return said - asked or (said if picks else frozenset())
 

@@ -20,17 +20,18 @@ WINDOW, STEP = 48, 16  # tokens of a passage that are looked at together: what i
 _WORST = 0.4  # share of the question that finds least …
 _OF_WORST, _OF_SAME = 0.5, 0.3  # … and its weight; that of tokens that are the very same. All are of equal use nearby
 PER_EVIDENCE = 5.2  # log-odds that one more of it is worth beside the model's own; bench/answerable.py finds 4.5
+SURE = 0.25  # log-odds that are enough beside the least evidence: below, what is shown more is wrong; LOG.md
 HOPELESS = 0.3  # so far below what is enough, no model's state would make up for it
 
 
 def enough(evidence: float, least: float, answerable: float | None = None) -> bool:
     """Whether what was found holds an answer: by its evidence, and by `Answer.answerable` of the model that read it.
 
-    `least` is the evidence that is enough by itself, and beside log-odds of 0; at 0 anything is.
+    `least` is the evidence that is enough by itself, and beside log-odds of `SURE`; at 0 anything is.
     """
     if not least or answerable is None:
         return evidence >= least
-    return answerable + PER_EVIDENCE * (evidence - least) >= 0
+    return answerable + PER_EVIDENCE * (evidence - least) >= SURE
 
 
 def hopeless(evidence: float, least: float) -> bool:

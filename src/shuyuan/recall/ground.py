@@ -29,7 +29,11 @@ BEYOND = {
     "zh": "资料库中没有这个问题的答案，以下内容超出资料库，来自模型自身：\n",
     "en": "The library holds no answer to this question. What follows goes beyond it, from the model itself:\n",
 }
-_LABEL = re.compile(r"^\s*(?:(?:回答|答案|答|answer)\s*[:：]\s*)|\s*[\[【]\d+[\]】]", re.IGNORECASE)
+_LABEL = re.compile(
+    r"^\s*(?:(?:回答|答案|答|answer)\s*[:：]\s*|根据(?:上面|以上)?的?资料\s*[,，:：]\s*"
+    r"|(?:according to|based on) the sources(?: above)?\s*[,:]\s*)|\s*[\[【]\d+[\]】]",
+    re.IGNORECASE,
+)
 _CJK = re.compile(rf"[{CJK}]")
 
 

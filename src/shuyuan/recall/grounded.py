@@ -26,11 +26,10 @@ _TURNS = 6  # earlier messages the model sees; what they cited is never taken up
 class _Found:
     """What was looked up for one conversation. `passages` is empty when nothing near enough was found.
 
-    `searched` is the question with its subject, where it leans on an earlier one; `held` is each passage's evidence.
+    `held` is each passage's evidence.
     """
 
     question: str
-    searched: str
     language: str
     hits: Sequence[Hit]
     passages: tuple[Passage, ...]
@@ -112,7 +111,7 @@ class GroundedAssistant:
             question = conversation[-1].content
             useless = hopeless(max(holds, default=0.0), self._least) and not _pinned(of)
             shown = () if useless else passages
-            found.append(_Found(question, one.texts[0], language(question), of, shown, holds, one, seconds))
+            found.append(_Found(question, language(question), of, shown, holds, one, seconds))
         return found
 
     def _rewritten(self, searched: Sequence[str]) -> list[Rewritten]:
@@ -171,10 +170,8 @@ class GroundedAssistant:
         """What was said with its citations, or the refusal `before` where the passages do not hold it."""
         text = cleaned(said.text)
         proof = support(found.question, text, found.passages, self.ground.support)
-        cited = {citation.passage_id for citation in proof.citations}
-        near = self._near(found.searched, [hit for hit in found.hits if hit.passage.id in cited])
         told = enough(max(found.held), self._least, said.answerable) or _pinned(found.hits)
-        if holds_none(text) or not cited or not near or not told:
+        if holds_none(text) or not proof.citations or not told:
             return _after(before, replace(said, text=before.text, logprobs=(), refused=True, cut=False))
         return _after(before, replace(said, text=text, citations=proof.citations, unsupported=proof.unsupported))
 
