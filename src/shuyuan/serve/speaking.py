@@ -79,6 +79,9 @@ class Speaker:
                     loop.call_soon_threadsafe(came.put_nowait, piece)
             except Exception as error:
                 loop.call_soon_threadsafe(came.put_nowait, error)
+            except BaseException as error:  # a panic of a library in Rust: without a word here, its reader would wait
+                said = RuntimeError(f"{type(error).__name__}: {error}")
+                loop.call_soon_threadsafe(came.put_nowait, said)
             finally:
                 loop.call_soon_threadsafe(self._left)
 
