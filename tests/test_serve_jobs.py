@@ -6,26 +6,31 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any
 
+import httpx
+import openai
 import pytest
 from conftest import SHUYUAN
 from safetensors.torch import load_file
 from serving import Served, serving, tiny_school
 
+from shuyuan.base.errors import Fixable
 from shuyuan.base.files import sha256_of
 from shuyuan.base.workspace import Workspace
 from shuyuan.serve import queue as queues
 from shuyuan.serve.limits import Bounds
 from shuyuan.serve.queue import Queue
 from shuyuan.serve.refusals import Refused
-from shuyuan.serve.state import State
+from shuyuan.serve.state import VERSION, State
 from shuyuan.teach.teaching import teach
 
 LONG = {"rank": 4, "epochs": 60, "longest": 128}  # 360 steps, a checkpoint at every 50
@@ -133,7 +138,7 @@ def test_what_dies_again_and_again_fails_at_last(root: Path, tmp_path: Path) -> 
     job = queue.add("school", "exam", "exam", {}, "me")
     for attempt in range(1, queues.MOST_ATTEMPTS + 1):
         with state.change() as db:
-            values = ("t", attempt, 2**22 + 1, time.time() + 99, job.id)
+            values = ("t", attempt, 2**22 + 1, time.monotonic() + 9, job.id)
             db.execute("update jobs set status='running', token=?, attempts=?, pid=?, lease=? where id=?", values)
         running = queue.get(job.id, "school")
         assert not queue._alive(running)
@@ -194,6 +199,136 @@ def follow(served: Served, job: str, last: str = "") -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.parametrize("jump", [10**6, -(10**6)])
+def test_a_clock_that_jumps_takes_no_job_from_its_worker(
+    served: Served, root: Path, weights: str, monkeypatch: pytest.MonkeyPatch, jump: int
+) -> None:
+    name, real = f"jumped{jump}".replace("-", "_"), time.time
+    _, job, _ = served.send("POST", "/api/workspaces/school/jobs/teach", order(name))
+    pid = worker_of(served, job["id"])
+    monkeypatch.setattr(time, "time", lambda: real() + jump)  # this process's view of the wall clock
+    for _ in range(3):
+        served.house.queue.look()
+    assert worker_of(served, job["id"], 20) == pid
+    monkeypatch.undo()
+    assert served.job(job["id"])["status"] == "done"
+    assert served.house.state.row("select attempts from jobs where id = ?", (job["id"],)) in (
+        {"attempts": 0},  # a step of progress counts them anew
+        {"attempts": 1},
+    )
+    assert hash_of(root, name) == weights
+
+
+def test_what_was_held_before_a_reboot_is_held_no_more(tmp_path: Path) -> None:
+    queue = Queue(State(tmp_path), lambda _: tmp_path, Bounds())
+    job = queue.add("school", "exam", "exam", {}, "me")
+    now = time.monotonic()
+    held = {lease: replace(job, lease=lease).held for lease in (now + 5, now - 1, now + 10**6, time.time())}
+    assert list(held.values()) == [True, False, False, False]
+
+
+def test_many_writers_lose_and_double_nothing(tmp_path: Path) -> None:
+    State(tmp_path)
+    script = """
+import sys; from pathlib import Path; from shuyuan.serve.state import VERSION, State
+state, me = State(Path(sys.argv[1])), int(sys.argv[2])
+for turn in range(100):
+    with state.change() as db:
+        rows = [(f'{me}-{turn}-{n}', 'school', '书 😀', 'fine-tune', n, 1) for n in range(10)]
+        db.executemany('insert into files values (?, ?, ?, ?, ?, ?)', rows)
+        db.execute("insert into users values ('all', 0, 1) on conflict do update set created = created + 1")
+"""
+    words = [sys.executable, "-c", script, str(tmp_path)]
+    writers = [subprocess.Popen([*words, str(me)], stderr=subprocess.PIPE, text=True) for me in range(8)]
+    assert [writer.communicate()[1] for writer in writers] == [""] * 8
+    state = State(tmp_path)
+    assert state.row("select count(*) as rows, count(distinct id) as ids from files") == {"rows": 8000, "ids": 8000}
+    assert state.row("select created from users") == {"created": 800}, "each saw what the one before it had written"
+    assert state.row("pragma integrity_check") == {"integrity_check": "ok"}
+
+
+def test_killed_in_the_middle_of_a_migration_it_is_old_or_new(tmp_path: Path) -> None:
+    """The process is killed before its first statement, before its second, and so on, to the end."""
+    script = """
+import os, signal, sqlite3, sys; from pathlib import Path; from shuyuan.serve.state import VERSION, State
+left, connect = int(sys.argv[2]), sqlite3.connect
+def count(statement):
+    global left
+    left -= 1
+    if left < 0: os.kill(os.getpid(), signal.SIGKILL)
+def counted(*given, **more):
+    db = connect(*given, **more)
+    db.set_trace_callback(count)
+    return db
+sqlite3.connect = counted
+State(Path(sys.argv[1]))
+"""
+    made = State(tmp_path / "new")
+    wanted = {row["name"] for row in made.rows("select name from sqlite_master")}
+    later = {"in_groups", "webhooks", "deliveries"}
+    seen = set[int]()
+    for statement in range(100):
+        folder = tmp_path / str(statement)
+        old = State(folder)
+        with old.change() as db:
+            db.execute("insert into users values ('书', 0, 1)")
+            for table in later:
+                db.execute(f"drop table {table}")
+            db.execute("pragma user_version = 1")
+        ended = subprocess.run([sys.executable, "-c", script, str(folder), str(statement)], check=False).returncode
+        with sqlite3.connect(folder / "serve.sqlite") as db:
+            (version,) = db.execute("pragma user_version").fetchone()
+            there = {name for (name,) in db.execute("select name from sqlite_master")}
+        db.close()
+        seen.add(version)
+        gone = {name for name in wanted if name in later or any(f"_{table}_" in name for table in later)}
+        assert there == (wanted - gone if version == 1 else wanted), (statement, version)
+        again = State(folder)
+        assert again.rows("select name from users") == [{"name": "书"}]
+        assert again.rows("select * from deliveries") == []
+        if ended == 0:
+            break
+        assert ended == -signal.SIGKILL
+    assert seen == {1, VERSION}
+    assert statement > 5, "it was killed at every statement"
+
+
+def test_records_that_cannot_be_used_are_never_made_anew(tmp_path: Path) -> None:
+    file = tmp_path / "serve.sqlite"
+    file.write_bytes(b"not a database at all" * 100)
+    with pytest.raises(Fixable, match="cannot be used.*not a database") as broken:
+        State(tmp_path)
+    assert (broken.value.place, broken.value.hint) == (str(file), "restore this file from a backup")
+    assert file.read_bytes() == b"not a database at all" * 100
+    file.unlink()
+    newer = State(tmp_path)
+    with newer.change() as db:
+        db.execute(f"pragma user_version = {VERSION + 1}")
+    with pytest.raises(Fixable, match="written by a newer Shuyuan"):
+        State(tmp_path)
+    assert newer.row("pragma user_version") == {"user_version": VERSION + 1}
+
+
+def test_a_server_whose_records_break_says_so_and_goes_on(tmp_path: Path) -> None:
+    Workspace.create(tmp_path / "school")
+    with serving(tmp_path, jobs_run=False) as served:
+        state = served.house.state
+        with state.change() as db:
+            db.executemany("insert into users values (?, 0, 1)", ((f"user {n} 名",) for n in range(2000)))
+            db.execute("insert into keys values ('k', 'user 1 名', 'h', '', 1)")
+        state.row("pragma wal_checkpoint(truncate)")
+        size = state.path.stat().st_size
+        with state.path.open("r+b") as file:  # all pages but the first: the header stays
+            file.seek(4096)
+            file.write(b"\xff" * (size - 4096))
+        for _ in range(2):
+            status, body, _ = served.send("GET", "/api/workspaces/school/jobs")
+            assert status == 500
+            assert "records cannot be used" in body["error"]["message"], body
+        assert served.send("GET", "/health")[0] == 200
+        assert state.path.stat().st_size == size
+
+
 def start(root: Path) -> tuple[subprocess.Popen[str], int]:
     """A server as its own process, and its port."""
     process = subprocess.Popen(
@@ -238,3 +373,18 @@ def test_killed_servers_lose_no_job_and_no_job_notices(tmp_path: Path) -> None:
         for name in ("a0", "b0", "a1", "b1")
     }
     assert len(made) == 1, "all were taught the same, whatever was killed meanwhile"
+
+
+def test_a_server_killed_in_mid_answer_breaks_off_for_its_readers(tmp_path: Path) -> None:
+    tiny_school(tmp_path)
+    process, port = start(tmp_path / "house")
+    client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0)
+    turns: Any = [{"role": "user", "content": "说长一点 🎉"}]
+    try:
+        stream = iter(client.chat.completions.create(model="bare", messages=turns, stream=True, max_tokens=1900))
+        heard = [next(stream)]
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    with pytest.raises((openai.APIError, httpx.HTTPError)):
+        heard.extend(stream)

@@ -77,7 +77,7 @@ class Worker:
             held = db.execute(
                 "update jobs set lease = ?, pid = ?, attempts = case when ? > progress then 0 else attempts end, "
                 "progress = max(progress, ?) where id = ? and token = ? and status = 'running'",
-                (time.time() + LEASE_SECONDS, os.getpid(), progress, progress, self.id, self.token),
+                (time.monotonic() + LEASE_SECONDS, os.getpid(), progress, progress, self.id, self.token),
             ).rowcount
         return bool(held)
 
