@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -16,12 +17,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import httpx
 import openai
 import pytest
 from serving import Served, serving, tiny_school
 
 from shuyuan.base.records import Answer
 from shuyuan.base.shelf import choices
+from shuyuan.base.workspace import Workspace
 from shuyuan.examine.exam import exam
 from shuyuan.serve import serving as serving_
 from shuyuan.serve.limits import Bounds
@@ -325,8 +328,9 @@ def test_who_reads_nothing_holds_up_nobody_and_costs_what_an_answer_is_long(root
         finally:
             tracemalloc.stop()
         assert held < 12 * 3_000_000, "at most the pieces of each answer and its chunks wait"
-        events = events_of(served, "/v1/chat/completions", asked)
-        assert len(events) == 4096 + 3, "whoever reads is answered whole meanwhile"
+        _, told, _ = served.send("POST", "/v1/chat/completions", asked)
+        assert told.count(b"data: ") == 4096 + 3, "whoever reads is answered whole meanwhile"
+        assert told.endswith(b"data: [DONE]\n\n")
         for reader in silent:
             reader.close()
 
@@ -362,6 +366,34 @@ def test_a_server_that_stops_says_so_to_the_readers_of_answers(root: Path, monke
         served.house.assistant = lambda *_: slow  # type: ignore[method-assign, assignment, return-value]
         status, answer, _ = served.send("POST", "/v1/chat/completions", {"model": "bare", "messages": turns})
     assert (status, answer["choices"][0]["message"]["content"]) == (200, "字" * 200), "asked again, it is answered"
+
+
+def test_a_server_killed_in_mid_answer_breaks_off_for_its_readers(tmp_path: Path) -> None:
+    """Nothing can be said any more; but no reader takes the half for the whole."""
+    Workspace.create(tmp_path / "school")
+    script = """
+import sys, time; from pathlib import Path; from serving import serving; from test_serve_page import Slow
+with serving(Path(sys.argv[1]), jobs_run=False) as served:
+    served.house.assistant = lambda *_: Slow()
+    print(served.port, flush=True)
+    time.sleep(600)
+"""
+    words = [sys.executable, "-c", script, str(tmp_path)]
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths})
+    try:
+        assert process.stdout
+        at = f"http://127.0.0.1:{process.stdout.readline().strip()}/v1"
+        client = openai.OpenAI(base_url=at, api_key="none", max_retries=0)
+        turns: Any = [{"role": "user", "content": "说 🎉"}]
+        stream = iter(client.chat.completions.create(model="bare", messages=turns, stream=True))
+        heard = [next(stream), next(stream)]
+    finally:
+        process.kill()
+        process.communicate()
+    with pytest.raises((openai.APIError, httpx.RemoteProtocolError, httpx.ReadError)):
+        heard.extend(stream)
+    assert len(heard) < 200
 
 
 def test_an_answer_that_takes_too_long_is_cut(root: Path) -> None:
