@@ -11,6 +11,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -344,7 +345,7 @@ _DOUBLED = "{% set n = namespace(s='x') %}{% for i in range(40) %}{% set n.s = n
     [
         (_ENDLESS, "processor time"),
         ("{% if tools %}" + _ENDLESS + "{% endif %}", "processor time"),
-        ("{{ 9 ** 9 ** 9 }}", "processor time"),
+        ("{{ 9 ** (9 ** 9) }}", "processor time"),
         ("{{ 'x' * 10 ** 9 }}", "memory"),
         (_DOUBLED, "memory"),
         ("{{ '书' * 10 ** 6 }}", "1,000,000 characters"),
@@ -401,12 +402,12 @@ def test_a_tokenizer_is_tried_once_and_again_when_it_has_changed(house: Path, tm
 
 def test_a_text_that_a_pattern_never_ends_on_is_refused_when_it_is_asked(house: Path, tmp_path: Path) -> None:
     """What the trial cannot know: the pattern is slow on a sign that was not tried."""
-    folder = tiny_folder(tmp_path / "model")
     tokenizer = tiny_tokenizer()
     cuts = [pre_tokenizers.Split(Regex("(q+)+$"), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(cuts)
-    tokenizer.save_pretrained(folder)
-    assistant = ModelAssistant("bare", open_model(str(folder)))
+    tokenizer.save_pretrained(tmp_path / "words")
+    model = open_model(str(tiny_folder(tmp_path / "model")))
+    assistant = ModelAssistant("bare", replace(model, tokenizer=open_tokenizer(tmp_path / "words")))
     assert assistant.prompt(ask("queue 排队"))
     with pytest.raises(Fixable, match="breaks off at the text"):
         assistant.prompt(ask("q" * 60 + "!"))

@@ -294,7 +294,7 @@ State(Path(sys.argv[1]))
 def test_records_that_cannot_be_used_are_never_made_anew(tmp_path: Path) -> None:
     file = tmp_path / "serve.sqlite"
     file.write_bytes(b"not a database at all" * 100)
-    with pytest.raises(Fixable, match="cannot be used.*not a database") as broken:
+    with pytest.raises(Fixable, match=r"cannot be used.*not a database") as broken:
         State(tmp_path)
     assert (broken.value.place, broken.value.hint) == (str(file), "restore this file from a backup")
     assert file.read_bytes() == b"not a database at all" * 100
