@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shlex
 import signal
 import sqlite3
 import subprocess
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SHUYUAN
+from conftest import REPOSITORY, SHUYUAN
 from safetensors.torch import load_file
 from serving import Served, serving, tiny_school
 
@@ -289,6 +290,47 @@ State(Path(sys.argv[1]))
         assert ended == -signal.SIGKILL
     assert seen == {1, VERSION}
     assert statement > 5, "it was killed at every statement"
+
+
+@pytest.mark.parametrize("page", ["docs/serve.md", "docs/zh/serve.md"])
+def test_a_backup_made_while_writing_is_whole(tmp_path: Path, page: str) -> None:
+    """By the very command of the documentation: all that was acknowledged before it, and no half of a change."""
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    (command,) = (line for line in text.splitlines() if "vacuum into" in line)
+    words = [sys.executable, *shlex.split(command)[1:]]
+    state = State(tmp_path / ".serve")
+    script = """
+import sys; from pathlib import Path; from shuyuan.serve.state import State
+state, me = State(Path(sys.argv[1])), sys.argv[2]
+for turn in range(10**6):
+    with state.change() as db:
+        for n in range(10):
+            db.execute("insert into files values (?, '书', ?, 'fine-tune', ?, 1)", (f'{me}-{turn}-{n}', '名' * 500, turn))
+"""
+    run = [sys.executable, "-c", script, str(tmp_path / ".serve")]
+    writers = [subprocess.Popen([*run, me]) for me in ("a", "b")]
+    try:
+        for copy in range(3):
+            before = 0
+            while before < 200 * (copy + 1):
+                before = int((state.row("select count(*) as rows from files") or {})["rows"])
+            subprocess.run([*words[:-1], f"{copy}.copy"], cwd=tmp_path, check=True, timeout=60)
+            (tmp_path / str(copy)).mkdir()
+            (tmp_path / f"{copy}.copy").rename(tmp_path / str(copy) / "serve.sqlite")
+            kept = State(tmp_path / str(copy))
+            assert kept.row("pragma integrity_check") == {"integrity_check": "ok"}
+            assert kept.row("pragma user_version") == {"user_version": VERSION}
+            turns = kept.rows("select substr(id, 1, 1) as me, bytes, count(*) as rows from files group by 1, 2")
+            assert {turn["rows"] for turn in turns} == {10}
+            assert 10 * len(turns) >= before
+            for me in ("a", "b"):
+                assert sorted(t["bytes"] for t in turns if t["me"] == me) == list(
+                    range(sum(t["me"] == me for t in turns))
+                )
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.wait()
 
 
 def test_records_that_cannot_be_used_are_never_made_anew(tmp_path: Path) -> None:
