@@ -196,7 +196,7 @@ print('filled')
 
 
 def test_killed_in_the_middle_of_a_migration_nothing_is_lost(tmp_path: Path) -> None:
-    """The process is killed before its first statement, before its second, and so on; the next one goes on from there."""
+    """The process is killed before its first statement, its second, and so on; the next one goes on from there."""
     script = """
 import os, signal, sqlite3
 connect, begun = sqlite3.connect, []

@@ -305,7 +305,8 @@ state, me = State(Path(sys.argv[1])), sys.argv[2]
 for turn in range(10**6):
     with state.change() as db:
         for n in range(10):
-            db.execute("insert into files values (?, '书', ?, 'fine-tune', ?, 1)", (f'{me}-{turn}-{n}', '名' * 500, turn))
+            row = (f'{me}-{turn}-{n}', '书', '名' * 500, 'fine-tune', turn, 1)
+            db.execute('insert into files values (?, ?, ?, ?, ?, ?)', row)
 """
     run = [sys.executable, "-c", script, str(tmp_path / ".serve")]
     writers = [subprocess.Popen([*run, me]) for me in ("a", "b")]
