@@ -362,7 +362,8 @@ def test_a_template_that_hangs_swells_or_reaches_out_is_refused(
     tokenizer.save_pretrained(folder)
     with pytest.raises(Fixable, match=said) as caught:
         open_tokenizer(folder)
-    assert caught.value.place == str(folder / "chat_template.jinja")
+    assert caught.value.place == str(folder)
+    assert caught.value.what.startswith("chat_template.jinja ")
     assert not (house / "tried").exists()
 
 
@@ -374,7 +375,7 @@ def test_a_tokenizer_whose_pattern_tries_without_end_is_refused(house: Path, tmp
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(Fixable, match=r"breaks off|processor time") as caught:
         open_tokenizer(tmp_path)
-    assert caught.value.place == str(tmp_path / "tokenizer.json")
+    assert caught.value.what.startswith("tokenizer.json ")
 
 
 def test_a_tokenizer_that_makes_much_of_little_is_refused(house: Path, tmp_path: Path) -> None:

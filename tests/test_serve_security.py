@@ -369,7 +369,7 @@ def test_a_model_whose_template_never_ends_is_refused_and_the_server_lives(serve
         shutil.rmtree(house / "strange")
     for status, told in answers:
         assert status == 400
-        assert "the chat template takes more than 3 seconds" in told["error"]["message"]
+        assert "chat_template.jinja takes more than 3 seconds" in told["error"]["message"]
     assert len(answers) == 2
 
 

@@ -20,7 +20,7 @@ from shuyuan.base.errors import Fixable
 from shuyuan.base.files import fingerprint, read_json, sha256_of, write_whole
 from shuyuan.base.progress import human_bytes
 from shuyuan.base.workspace import home
-from shuyuan.load.tried import MEMORY_BYTES, STEPS
+from shuyuan.load.tried import MEMORY_BYTES, STEPS, file_of
 
 TRIAL = 1  # raised when other things are tried
 WAIT_SECONDS = 120.0  # of wall time for all of it; a fault ends by its processor time long before
@@ -28,7 +28,7 @@ _MOST_SAID = 1 << 16  # bytes
 _HASHED_BYTES = 64 << 20  # a larger file is known by its size and time
 _NOT_READ = {"config.json", "generation_config.json", "shuyuan.json"}  # of the first only the kind counts
 
-_verdicts: dict[str, tuple[str, str]] = {}  # of this process; that nothing is wrong is kept on the disk, too
+_verdicts: dict[str, str] = {}  # what is wrong, in this process; that nothing is, is kept on the disk, too
 
 
 def try_tokenizer(folder: Path) -> None:
@@ -39,17 +39,16 @@ def try_tokenizer(folder: Path) -> None:
     mark = _mark(folder)
     kept = home() / "tried" / mark
     if mark not in _verdicts:
-        _verdicts[mark] = ("", "") if kept.exists() else _tried(folder)
-    step, fault = _verdicts[mark]
-    if fault:
-        raise Fixable(fault, "choose another model, or put the file right", _file(folder, step))
+        _verdicts[mark] = "" if kept.exists() else _tried(folder)
+    if _verdicts[mark]:
+        raise Fixable(_verdicts[mark], "choose another model, or put the file right", folder)
     if not kept.exists():
         with suppress(Fixable):  # a home that cannot be written to: it is tried again the next time
             write_whole(kept, "")
 
 
-def _tried(folder: Path) -> tuple[str, str]:
-    """At which step of `STEPS` what went wrong; "" when nothing did."""
+def _tried(folder: Path) -> str:
+    """What is wrong, by the name of the file; "" when nothing is."""
     child = subprocess.Popen(
         [sys.executable, "-B", "-P", "-m", "shuyuan.load.tried", str(folder.resolve())],
         stdin=subprocess.DEVNULL,
@@ -69,28 +68,20 @@ def _tried(folder: Path) -> tuple[str, str]:
         child.kill()
         child.wait()
         child.stdout.close()
-    step = next((line for line in reversed(said) if line in STEPS), "")
     if said and said[-1].startswith("{"):
-        return step, str(json.loads(said[-1])["fault"])
-    return step, f"{_named(step)} {_why(step, status)}"
+        return str(json.loads(said[-1])["fault"])
+    return _why(folder, said[-1] if said else "", status)
 
 
-def _named(step: str) -> str:
-    return {"chat": "the chat template", "": "the process that tries a tokenizer"}.get(step, "the tokenizer")
-
-
-def _why(step: str, status: int) -> str:
+def _why(folder: Path, step: str, status: int) -> str:
+    if step not in STEPS:
+        return f"the process that tries a tokenizer could not be started (exit {status})"
+    name = file_of(folder, step)
     if -status == signal.SIGXCPU:
-        return f"takes more than {STEPS[step]} seconds of processor time for a few ordinary words"
+        return f"{name} takes more than {STEPS[step]} seconds of processor time for a few ordinary words"
     if -status in (signal.SIGKILL, signal.SIGABRT):
-        return f"takes more than {human_bytes(MEMORY_BYTES)} of memory or {WAIT_SECONDS:.0f} seconds"
-    return f"crashed ({signal.Signals(-status).name if status < 0 else f'exit {status}'})"
-
-
-def _file(folder: Path, step: str) -> Path:
-    """The file that a step reads above all."""
-    names = ("chat_template.jinja", "tokenizer_config.json") if step == "chat" else ("tokenizer.json",)
-    return next((folder / name for name in names if (folder / name).exists()), folder)
+        return f"{name} takes more than {human_bytes(MEMORY_BYTES)} of memory or {WAIT_SECONDS:.0f} seconds"
+    return f"{name} makes the process that tries it crash ({status})"
 
 
 def _mark(folder: Path) -> str:

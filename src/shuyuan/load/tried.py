@@ -34,6 +34,12 @@ _TOOL = {
 _CALL = {"type": "function", "function": {"name": "look_up", "arguments": {"word": "书院"}}}
 
 
+def file_of(folder: Path, step: str) -> str:
+    """The name of the file that a step reads above all."""
+    names = ("chat_template.jinja", "tokenizer_config.json") if step == "chat" else ("tokenizer.json",)
+    return next((name for name in names if (folder / name).exists()), "the tokenizer")
+
+
 def main() -> None:
     """Try the folder that is named, and say what is wrong with it."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -42,7 +48,11 @@ def main() -> None:
     def say(line: str) -> None:
         print(line, file=out, flush=True)
 
+    folder, name = Path(sys.argv[1]), ""
+
     def begin(step: str) -> None:
+        nonlocal name
+        name = file_of(folder, step)
         limits.more_time(STEPS[step])
         say(step)
 
@@ -50,11 +60,11 @@ def main() -> None:
 
     limits.confine(lambda: None, limits.held_bytes() + _OPEN_BYTES)
     try:
-        fault = _fault(Path(sys.argv[1]), AutoTokenizer, begin)
+        fault = _fault(folder, AutoTokenizer, begin)
     except MemoryError:
-        fault = f"it takes more than {human_bytes(MEMORY_BYTES)} of memory for a few ordinary words"
+        fault = f"{name} takes more than {human_bytes(MEMORY_BYTES)} of memory for a few ordinary words"
     except BaseException as error:  # a panic of tokenizers is no Exception
-        fault = f"it breaks off: {type(error).__name__}: {str(error)[:300]}"
+        fault = f"{name} breaks off at a few ordinary words: {str(error)[:300]}"
     say(json.dumps({"fault": fault}))
 
 
@@ -68,25 +78,25 @@ def _fault(folder: Path, opener: Any, begin: Callable[[str], None]) -> str:
         return ""  # who opens it in earnest says what is wrong with it
     limits.lower_memory(limits.held_bytes() + MEMORY_BYTES)
     begin("words")
-    if fault := _of_words(tokenizer):
+    if fault := _of_words(tokenizer, file_of(folder, "words")):
         return fault
     if not tokenizer.chat_template:
         return ""
     begin("chat")
-    return _of_chat(tokenizer)
+    return _of_chat(tokenizer, file_of(folder, "chat"))
 
 
-def _of_words(tokenizer: Any) -> str:
+def _of_words(tokenizer: Any, name: str) -> str:
     runs = [sign * _RUN + end for sign in _SIGNS for end in ("", "!", "a")]
     for text in (_ORDINARY * 20, "".join(_SIGNS) * 50, *runs):
         tokens = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         if len(tokens) > _MOST_TOKENS * len(text.encode()):
-            return f"the tokenizer makes {len(tokens):,} tokens of {len(text):,} characters"
+            return f"{name} makes {len(tokens):,} tokens of {len(text):,} characters"
         tokenizer.decode(tokens)
     return ""
 
 
-def _of_chat(tokenizer: Any) -> str:
+def _of_chat(tokenizer: Any, name: str) -> str:
     from jinja2.exceptions import SecurityError
 
     asked = {"role": "user", "content": _ORDINARY}
@@ -101,13 +111,13 @@ def _of_chat(tokenizer: Any) -> str:
                         turns, tools=tools, tokenize=False, add_generation_prompt=answer_next
                     )
                 except SecurityError as error:
-                    return f"the chat template reaches for what it may not: {error}"
+                    return f"{name} reaches for what it may not: {error}"
                 except MemoryError:
                     raise
                 except Exception:
                     continue
                 if len(text) > _MOST_TEXT:
-                    return f"the chat template makes {len(text):,} characters of a short conversation"
+                    return f"{name} makes {len(text):,} characters of a short conversation"
     return ""
 
 
