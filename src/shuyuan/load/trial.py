@@ -26,7 +26,7 @@ TRIAL = 1  # raised when other things are tried
 WAIT_SECONDS = 120.0  # of wall time for all of it; a fault ends by its processor time long before
 _MOST_SAID = 1 << 16  # bytes
 _HASHED_BYTES = 64 << 20  # a larger file is known by its size and time
-_NOT_READ = {"config.json", "generation_config.json", "shuyuan.json"}  # of the first only the kind counts
+_NOT_READ = {"config.json", "generation_config.json", "shuyuan.json"}  # of the first only the kinds count
 
 _verdicts: dict[str, str] = {}  # what is wrong, in this process; that nothing is, is kept on the disk, too
 
@@ -86,8 +86,8 @@ def _why(folder: Path, step: str, status: int) -> str:
 
 def _mark(folder: Path) -> str:
     """Changes when anything does that a tokenizer may read, or that reads it."""
-    config = folder / "config.json"
-    kind = dict(read_json(config)).get("model_type") if config.exists() else None
+    config = read_json(folder / "config.json") if (folder / "config.json").exists() else {}
+    kind = [config.get(name) for name in ("model_type", "tokenizer_class")] if isinstance(config, dict) else None
     files = [
         (str(file.relative_to(folder)), sha256_of(file) if size <= _HASHED_BYTES else (size, file.stat().st_mtime_ns))
         for file in sorted(folder.rglob("*"))
