@@ -12,7 +12,6 @@ from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 from tiny import tiny_folder
 
 from shuyuan.base.workspace import Choices, Workspace
@@ -20,7 +19,7 @@ from shuyuan.prepare.adding import add
 from shuyuan.serve.app import build_app
 from shuyuan.serve.house import House
 from shuyuan.serve.limits import Bounds
-from shuyuan.serve.serving import configured
+from shuyuan.serve.serving import Server, configured
 from shuyuan.teach.teaching import teach
 
 
@@ -117,7 +116,7 @@ def serving(
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     listening.listen(256)
-    server = uvicorn.Server(configured(build_app(house, page or root / "no page")))
+    server = Server(configured(build_app(house, page or root / "no page")))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

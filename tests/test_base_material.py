@@ -170,6 +170,77 @@ print('filled')
     assert Material(path).counts()["documents"] == 60
 
 
+def test_many_writers_lose_and_double_nothing(tmp_path: Path) -> None:
+    """Eight processes of a thousand rows each; what all of them rewrite is there once."""
+    path = tmp_path / "material.sqlite"
+    script = """
+import os
+material = Material(path)
+for turn in range(50):
+    source = f'{os.getpid()}-{turn}.md'
+    one = Document(source, source, '书', '山长 😀', 'f', 'zh')
+    cut = [Passage(f'{source}#{i}', source, source, i, i + 1, '山') for i in range(19)]
+    material.put_document(File(source, 'f', 1, 1.0), one, cut)
+    material.put_document(File('all.md', 'f', 1, 1.0), Document('all', 'all.md', '', 'x', 'f', 'en'), ())
+print('filled')
+"""
+    writers = [child(script, path) for _ in range(8)]
+    assert [writer.communicate() for writer in writers] == [("filled\n", None)] * 8
+    material = Material(path)
+    assert material.counts() == {"files": 401, "documents": 401, "passages": 7600, "examples": 0, "questions": 0}
+    assert len({one.id for one in material.passages()}) == 7600
+    assert material.changes() == 800, "each change counted, and none twice"
+    with sqlite3.connect(path) as db:
+        assert db.execute("pragma integrity_check").fetchone() == ("ok",)
+    db.close()
+
+
+def test_killed_in_the_middle_of_a_migration_nothing_is_lost(tmp_path: Path) -> None:
+    """The process is killed before its first statement, its second, and so on; the next one goes on from there."""
+    script = """
+import os, signal, sqlite3
+connect, begun = sqlite3.connect, []
+def count(statement):
+    begun.append(statement)
+    if len(begun) > left: os.kill(os.getpid(), signal.SIGKILL)
+def counted(*given, **more):
+    db = connect(*given, **more)
+    db.set_trace_callback(count)
+    return db
+sqlite3.connect = counted
+Material(path)
+"""
+    made = Material(tmp_path / "new.sqlite")
+    made.close()
+    with sqlite3.connect(tmp_path / "new.sqlite") as db:
+        wanted = set(db.execute("select type, name from sqlite_master"))
+    db.close()
+    later = ("marks", "held_out", "changes")
+    for left in range(100):
+        path, one = tmp_path / f"{left}.sqlite", document()
+        old = Material(path)
+        old.put_document(file(one.source), one, passages(one))
+        old.close()
+        with sqlite3.connect(path) as db:
+            for table in later:
+                db.execute(f"drop table {table}")
+            db.execute("pragma user_version = 1")
+        db.close()
+        process = child(f"left = {left}\n{script}", path)
+        process.communicate()
+        with sqlite3.connect(path) as db:  # the tables of a step are all there, or none is
+            there = set(db.execute("select type, name from sqlite_master"))
+        db.close()
+        missing = {name for kind, name in wanted - there if kind == "table"}
+        assert missing in (set(), set(later)), left
+        again = Material(path)
+        assert (again.documents(), again.passages(), again.changes()) == ((one,), passages(one), 0)
+        again.close()
+        if process.returncode == 0:
+            break
+    assert left > 5, "it was killed at every statement"
+
+
 def test_not_a_database_and_a_newer_one(tmp_path: Path) -> None:
     (tmp_path / "a.sqlite").write_bytes(b"not a database at all" * 100)
     with pytest.raises(Fixable, match="cannot be read") as broken:

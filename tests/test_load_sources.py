@@ -11,6 +11,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -18,13 +19,17 @@ import gguf
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from tokenizers import pre_tokenizers
+from tiny import tiny_folder, tiny_tokenizer
+from tokenizers import Regex, normalizers, pre_tokenizers
 from transformers import AutoModelForCausalLM
 
 from shuyuan.base.errors import Fixable
+from shuyuan.base.records import ask
+from shuyuan.load.answering import ModelAssistant
 from shuyuan.load.catalogue import Wanted
 from shuyuan.load.download import SourceFailed, check_reachable, fetch_over_http
 from shuyuan.load.hub import Hub
+from shuyuan.load.model import open_model, open_tokenizer
 from shuyuan.load.package import Package
 from shuyuan.load.pulling import pull, verify
 
@@ -329,3 +334,81 @@ def test_a_killed_conversion_leaves_nothing_half_and_is_made_anew(house: Path, t
     folder = pull(str(file))
     assert [path for path in (house / "models").iterdir() if path.is_dir()] == [folder]
     assert verify(folder) == []
+
+
+_ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+_DOUBLED = "{% set n = namespace(s='x') %}{% for i in range(40) %}{% set n.s = n.s + n.s %}{% endfor %}{{ n.s }}"
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        (_ENDLESS, "processor time"),
+        ("{% if tools %}" + _ENDLESS + "{% endif %}", "processor time"),
+        ("{{ 9 ** (9 ** 9) }}", "processor time"),
+        ("{{ 'x' * 10 ** 9 }}", "memory"),
+        (_DOUBLED, "memory"),
+        ("{{ '书' * 10 ** 6 }}", "1,000,000 characters"),
+        ("{{ messages.__class__.__mro__[1].__subclasses__() }}", "may not.*__class__"),
+        ("{{ cycler.__init__.__globals__.os.system('true') }}", "may not.*__init__"),
+    ],
+)
+def test_a_template_that_hangs_swells_or_reaches_out_is_refused(
+    house: Path, tmp_path: Path, template: str, said: str
+) -> None:
+    folder = tmp_path / "书 model 😀"
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(Fixable, match=said) as caught:
+        open_tokenizer(folder)
+    assert caught.value.place == str(folder)
+    assert caught.value.what.startswith("chat_template.jinja ")
+    assert not (house / "tried").exists()
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+$", "(字+)+x"])
+def test_a_tokenizer_whose_pattern_tries_without_end_is_refused(house: Path, tmp_path: Path, pattern: str) -> None:
+    tokenizer = tiny_tokenizer()
+    cuts = [pre_tokenizers.Split(Regex(pattern), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(cuts)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(Fixable, match=r"breaks off|processor time") as caught:
+        open_tokenizer(tmp_path)
+    assert caught.value.what.startswith("tokenizer.json ")
+
+
+def test_a_tokenizer_that_makes_much_of_little_is_refused(house: Path, tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.backend_tokenizer.normalizer = normalizers.Replace("a", "b" * 100_000)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(Fixable, match=r"memory|tokens of"):
+        open_tokenizer(tmp_path)
+
+
+def test_a_tokenizer_is_tried_once_and_again_when_it_has_changed(house: Path, tmp_path: Path, monkeypatch) -> None:
+    from shuyuan.load import trial
+
+    folder = tiny_folder(tmp_path / "model")
+    open_model(str(folder))
+    (kept,) = (house / "tried").iterdir()
+    monkeypatch.setattr(trial, "_verdicts", {})
+    monkeypatch.setattr(sys, "executable", "/nowhere")  # no process can be started: none has to
+    open_tokenizer(folder)
+    (folder / "chat_template.jinja").write_text("{{ messages[0].role }}", encoding="utf-8")
+    with pytest.raises(FileNotFoundError):
+        open_tokenizer(folder)
+    assert list((house / "tried").iterdir()) == [kept]
+
+
+def test_a_text_that_a_pattern_never_ends_on_is_refused_when_it_is_asked(house: Path, tmp_path: Path) -> None:
+    """What the trial cannot know: the pattern is slow on a sign that was not tried."""
+    tokenizer = tiny_tokenizer()
+    cuts = [pre_tokenizers.Split(Regex("(q+)+$"), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(cuts)
+    tokenizer.save_pretrained(tmp_path / "words")
+    model = open_model(str(tiny_folder(tmp_path / "model")))
+    assistant = ModelAssistant("bare", replace(model, tokenizer=open_tokenizer(tmp_path / "words")))
+    assert assistant.prompt(ask("queue 排队"))
+    with pytest.raises(Fixable, match="breaks off at the text"):
+        assistant.prompt(ask("q" * 60 + "!"))

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,14 @@ from conftest import SHUYUAN
 from safetensors.torch import load_file
 from serving import Served, serving, tiny_school
 
+from shuyuan.base.errors import Fixable
 from shuyuan.base.files import sha256_of
 from shuyuan.base.workspace import Workspace
 from shuyuan.serve import queue as queues
 from shuyuan.serve.limits import Bounds
 from shuyuan.serve.queue import Queue
 from shuyuan.serve.refusals import Refused
-from shuyuan.serve.state import State
+from shuyuan.serve.state import VERSION, State
 from shuyuan.teach.teaching import teach
 
 LONG = {"rank": 4, "epochs": 60, "longest": 128}  # 360 steps, a checkpoint at every 50
@@ -133,7 +135,7 @@ def test_what_dies_again_and_again_fails_at_last(root: Path, tmp_path: Path) -> 
     job = queue.add("school", "exam", "exam", {}, "me")
     for attempt in range(1, queues.MOST_ATTEMPTS + 1):
         with state.change() as db:
-            values = ("t", attempt, 2**22 + 1, time.time() + 99, job.id)
+            values = ("t", attempt, 2**22 + 1, time.monotonic() + 9, job.id)
             db.execute("update jobs set status='running', token=?, attempts=?, pid=?, lease=? where id=?", values)
         running = queue.get(job.id, "school")
         assert not queue._alive(running)
@@ -192,6 +194,70 @@ def follow(served: Served, job: str, last: str = "") -> list[dict[str, Any]]:
         if fields:
             found.append({**fields, "data": json.loads(fields["data"])})
     return found
+
+
+@pytest.mark.parametrize("jump", [10**6, -(10**6)])
+def test_a_clock_that_jumps_takes_no_job_from_its_worker(
+    served: Served, root: Path, weights: str, monkeypatch: pytest.MonkeyPatch, jump: int
+) -> None:
+    name, real = f"jumped{jump}".replace("-", "_"), time.time
+    _, job, _ = served.send("POST", "/api/workspaces/school/jobs/teach", order(name))
+    pid = worker_of(served, job["id"])
+    monkeypatch.setattr(time, "time", lambda: real() + jump)  # this process's view of the wall clock
+    for _ in range(3):
+        served.house.queue.look()
+    assert worker_of(served, job["id"], 20) == pid
+    monkeypatch.undo()
+    assert served.job(job["id"])["status"] == "done"
+    assert served.house.state.row("select attempts from jobs where id = ?", (job["id"],)) in (
+        {"attempts": 0},  # a step of progress counts them anew
+        {"attempts": 1},
+    )
+    assert hash_of(root, name) == weights
+
+
+def test_what_was_held_before_a_reboot_is_held_no_more(tmp_path: Path) -> None:
+    queue = Queue(State(tmp_path), lambda _: tmp_path, Bounds())
+    job = queue.add("school", "exam", "exam", {}, "me")
+    now = time.monotonic()
+    held = {lease: replace(job, lease=lease).held for lease in (now + 5, now - 1, now + 10**6, time.time())}
+    assert list(held.values()) == [True, False, False, False]
+
+
+def test_records_that_cannot_be_used_are_never_made_anew(tmp_path: Path) -> None:
+    file = tmp_path / "serve.sqlite"
+    file.write_bytes(b"not a database at all" * 100)
+    with pytest.raises(Fixable, match=r"cannot be used.*not a database") as broken:
+        State(tmp_path)
+    assert (broken.value.place, broken.value.hint) == (str(file), "restore this file from a backup")
+    assert file.read_bytes() == b"not a database at all" * 100
+    file.unlink()
+    newer = State(tmp_path)
+    with newer.change() as db:
+        db.execute(f"pragma user_version = {VERSION + 1}")
+    with pytest.raises(Fixable, match="written by a newer Shuyuan"):
+        State(tmp_path)
+    assert newer.row("pragma user_version") == {"user_version": VERSION + 1}
+
+
+def test_a_server_whose_records_break_says_so_and_goes_on(tmp_path: Path) -> None:
+    Workspace.create(tmp_path / "school")
+    with serving(tmp_path, jobs_run=False) as served:
+        state = served.house.state
+        with state.change() as db:
+            db.executemany("insert into users values (?, 0, 1)", ((f"user {n} 名",) for n in range(2000)))
+            db.execute("insert into keys values ('k', 'user 1 名', 'h', '', 1)")
+        state.row("pragma wal_checkpoint(truncate)")
+        size = state.path.stat().st_size
+        with state.path.open("r+b") as file:  # all pages but the first: the header stays
+            file.seek(4096)
+            file.write(b"\xff" * (size - 4096))
+        for _ in range(2):
+            status, body, _ = served.send("GET", "/api/workspaces/school/jobs")
+            assert status == 500
+            assert "records cannot be used" in body["error"]["message"], body
+        assert served.send("GET", "/health")[0] == 200
+        assert state.path.stat().st_size == size
 
 
 def start(root: Path) -> tuple[subprocess.Popen[str], int]:

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import httpx
+import openai
 import pytest
 from serving import Served, serving, tiny_school
 
 from shuyuan.base.records import Answer
 from shuyuan.base.shelf import choices
+from shuyuan.base.workspace import Workspace
 from shuyuan.examine.exam import exam
 from shuyuan.load.model import open_tokenizer
 from shuyuan.load.pulling import models, pull
+from shuyuan.serve import serving as serving_
 from shuyuan.serve.limits import Bounds
 from shuyuan.teach.teaching import teach
 
@@ -318,6 +324,115 @@ def test_a_slow_reader_holds_up_nobody_and_gets_it_all(root: Path) -> None:
             assert other["choices"][0]["message"]["content"].count("字") == 2_000_000
             got = b"".join(iter(lambda: slow.recv(1 << 16), b""))
         assert got.count(b"\\u5b57") + got.decode().count("字") == 2_000_000
+
+
+class Fast(Slow):
+    """An assistant that says as much as it may, at once."""
+
+    def stream(self, *_: object) -> Any:
+        with self.lock:
+            self.going += 1
+        for _ in range(4096):
+            self.said += 1
+            yield "书🎉 word "
+        with self.lock:
+            self.going -= 1
+        return Answer("书🎉 word " * 4096, answer_tokens=4096)
+
+
+def test_who_reads_nothing_holds_up_nobody_and_costs_what_an_answer_is_long(root: Path) -> None:
+    """More readers than places: each asks, and never reads a byte."""
+    with serving(root, Bounds(answers_at_once=2, answers_waiting=20)) as served:
+        fast = Fast()
+        served.house.assistant = lambda *_: fast  # type: ignore[method-assign, assignment, return-value]
+        asked = {"model": "bare", "messages": [{"role": "user", "content": "a"}], "stream": True}
+        content = json.dumps(asked).encode()
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\n"
+        head += f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+        silent = []
+        tracemalloc.start()
+        try:
+            for _ in range(12):
+                reader = socket.socket()
+                reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                reader.connect(("127.0.0.1", served.port))
+                reader.sendall(head.encode() + content)
+                silent.append(reader)
+            for _ in range(600):
+                if fast.said == 12 * 4096 and served.house.speaker.going == 0:
+                    break
+                time.sleep(0.05)
+            assert (fast.said, served.house.speaker.going, served.house.speaker.waiting) == (12 * 4096, 0, 0)
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert held < 12 * 3_000_000, "at most the pieces of each answer and its chunks wait"
+        _, told, _ = served.send("POST", "/v1/chat/completions", asked)
+        assert told.count(b"data: ") == 4096 + 3, "whoever reads is answered whole meanwhile"
+        assert told.endswith(b"data: [DONE]\n\n")
+        for reader in silent:
+            reader.close()
+
+
+def test_a_server_that_stops_says_so_to_the_readers_of_answers(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving_, "ENDING_SECONDS", serving_.SHUTDOWN_SECONDS)  # without waiting for them to end
+    turns = [{"role": "user", "content": "a"}]
+    failed: list[Exception] = []
+
+    def ask_whole(client: openai.OpenAI) -> None:
+        try:
+            client.chat.completions.create(model="bare", messages=turns)  # type: ignore[arg-type]
+        except openai.APIError as error:
+            failed.append(error)
+
+    with serving(root) as served:
+        slow = Slow()
+        served.house.assistant = lambda *_: slow  # type: ignore[method-assign, assignment, return-value]
+        client = openai.OpenAI(base_url=f"{served.url}/v1", api_key="none", max_retries=0)
+        whole = threading.Thread(target=ask_whole, args=(client,))
+        whole.start()
+        stream = iter(client.chat.completions.create(model="bare", messages=turns, stream=True))  # type: ignore[call-overload]
+        heard = [next(stream), next(stream)]
+    with pytest.raises(openai.APIError, match="being stopped"):
+        heard.extend(stream)
+    whole.join()
+    assert 2 <= len(heard) < 200
+    assert isinstance(failed[0], openai.InternalServerError)
+    assert failed[0].status_code == 503
+    assert failed[0].response.headers["Retry-After"]
+    with serving(root) as served:
+        slow = Slow()
+        served.house.assistant = lambda *_: slow  # type: ignore[method-assign, assignment, return-value]
+        status, answer, _ = served.send("POST", "/v1/chat/completions", {"model": "bare", "messages": turns})
+    assert (status, answer["choices"][0]["message"]["content"]) == (200, "字" * 200), "asked again, it is answered"
+
+
+def test_a_server_killed_in_mid_answer_breaks_off_for_its_readers(tmp_path: Path) -> None:
+    """Nothing can be said any more; but no reader takes the half for the whole."""
+    Workspace.create(tmp_path / "school")
+    script = """
+import sys, time; from pathlib import Path; from serving import serving; from test_serve_page import Slow
+with serving(Path(sys.argv[1]), jobs_run=False) as served:
+    served.house.assistant = lambda *_: Slow()
+    print(served.port, flush=True)
+    time.sleep(600)
+"""
+    words = [sys.executable, "-c", script, str(tmp_path)]
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths})
+    try:
+        assert process.stdout
+        at = f"http://127.0.0.1:{process.stdout.readline().strip()}/v1"
+        client = openai.OpenAI(base_url=at, api_key="none", max_retries=0)
+        turns: Any = [{"role": "user", "content": "说 🎉"}]
+        stream = iter(client.chat.completions.create(model="bare", messages=turns, stream=True))
+        heard = [next(stream), next(stream)]
+    finally:
+        process.kill()
+        process.communicate()
+    with pytest.raises((openai.APIError, httpx.RemoteProtocolError, httpx.ReadError)):
+        heard.extend(stream)
+    assert len(heard) < 200
 
 
 def test_an_answer_that_takes_too_long_is_cut(root: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 import socket
 import sqlite3
 import threading
@@ -17,9 +18,11 @@ from typing import Any
 import pytest
 from fastapi.routing import APIRoute
 from serving import Served, serving, tiny_school
+from tiny import tiny_folder
 
 from shuyuan.base.errors import Fixable
 from shuyuan.base.shelf import HOUSE
+from shuyuan.base.workspace import Choices, Workspace
 from shuyuan.serve.access import SCOPES, Door
 from shuyuan.serve.app import build_app
 from shuyuan.serve.documents import safe_name, safe_path
@@ -338,6 +341,36 @@ def test_hostile_documents_become_faults_and_the_server_lives(served: Served) ->
     text = json.dumps(listed)
     assert "root:" not in text
     assert any(row["fault"] for row in listed["data"])
+
+
+def test_a_model_whose_template_never_ends_is_refused_and_the_server_lives(served: Served, house: Path) -> None:
+    model = tiny_folder(house.parent / "strange model 怪")
+    loops = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    (model / "chat_template.jinja").write_text(loops, encoding="utf-8")
+    Workspace.create(house / "strange", Choices(model=str(model)))
+    turns = [{"role": "user", "content": "你好 😀"}]
+    asked = {"messages": turns, "max_tokens": 2}
+    try:
+        assert served.send("POST", "/v1/chat/completions", {**asked, "model": "school/bare"}, by("admin"))[0] == 200
+        answers: list[tuple[int, Any]] = []
+
+        def ask_it() -> None:
+            sent = served.send("POST", "/v1/chat/completions", {**asked, "model": "strange/bare"}, by("admin"))
+            answers.append(sent[:2])
+
+        asking = threading.Thread(target=ask_it)
+        asking.start()
+        while asking.is_alive():
+            status, _, _ = served.send("POST", "/v1/chat/completions", {**asked, "model": "school/bare"}, by("admin"))
+            assert status == 200, "the others are answered meanwhile"
+            time.sleep(0.05)
+        ask_it()
+    finally:
+        shutil.rmtree(house / "strange")
+    for status, told in answers:
+        assert status == 400
+        assert "chat_template.jinja takes more than 3 seconds" in told["error"]["message"]
+    assert len(answers) == 2
 
 
 def test_every_answer_carries_the_headers_and_no_cors(served: Served) -> None:

@@ -18,6 +18,7 @@ from shuyuan.prepare.chat import Encoded
 from shuyuan.prepare.pack import Pack, Row
 from shuyuan.train import attention
 from shuyuan.train.adapter import adapter_weights, with_adapter
+from shuyuan.train.checkpoint import newest_checkpoint, save_checkpoint
 from shuyuan.train.head import head_loss
 from shuyuan.train.loop import Fitted, Loss, Plan, fit
 from shuyuan.train.optimiser import AdamW
@@ -213,6 +214,21 @@ def test_cut_and_foreign_checkpoints_are_passed_over(
     with pytest.raises(KeyboardInterrupt):
         taught(tmp_path, 110, StopAt(0), mark="other")
     assert "belongs to other settings" in capsys.readouterr().err
+
+
+def test_an_old_checkpoint_that_cannot_be_removed_is_named_and_stops_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "step-000001").write_text("书: a file, where a folder should be", encoding="utf-8")
+    for step in (2, 3, 4):
+        save_checkpoint(tmp_path, step, {"w": torch.ones(2) * step}, {"fingerprint": "f"})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000001", "step-000003", "step-000004"]
+    said = [line for line in capsys.readouterr().err.splitlines() if "could not be removed" in line]
+    assert len(said) == 2
+    assert f"{tmp_path / 'step-000001'} could not be removed" in said[0]
+    found = newest_checkpoint(tmp_path, "f")
+    assert found is not None
+    assert found[1]["step"] == 4
 
 
 def test_a_checkpoint_of_other_rules_of_learning_is_passed_over(

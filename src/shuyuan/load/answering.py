@@ -43,7 +43,7 @@ class ModelAssistant:
         turns = [Message("system", self.system), *conversation] if self.system else list(conversation)
         tokenizer = self.model.tokenizer
         if not tokenizer.chat_template and not tools:
-            return list(tokenizer("".join(turn.content + "\n\n" for turn in turns))["input_ids"])
+            return self._tokens("".join(turn.content + "\n\n" for turn in turns), True)
         try:
             text = render(turns, tokenizer, True, tools)
             blind = bool(tools) and text == render(turns, tokenizer, True)
@@ -53,7 +53,16 @@ class ModelAssistant:
         if blind:
             hint = "choose a model that was made to call tools, or offer none"
             raise Fixable("this model's chat template has no place for tools", hint)
-        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+        return self._tokens(text, False)
+
+    def _tokens(self, text: str, special: bool) -> list[int]:
+        try:
+            return list(self.model.tokenizer(text, add_special_tokens=special)["input_ids"])
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":  # of a pattern that tries without end; it is no Exception
+                raise
+            hint = "shorten or change the text, or choose another model"
+            raise Fixable(f"this model's tokenizer breaks off at the text: {error}", hint) from None
 
     def answer(self, conversations: Sequence[Conversation], decoding: Decoding = GREEDY) -> list[Answer]:
         """See `Assistant`; `seconds` is each answer's even share of the time for all of them."""

@@ -14,6 +14,7 @@ from shuyuan.base.errors import Fixable
 from shuyuan.base.files import read_json
 from shuyuan.load.pulling import pull, read_manifest
 from shuyuan.load.quiet import quiet
+from shuyuan.load.trial import try_tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -68,10 +69,11 @@ def open_model(name_or_path: str, dtype: torch.dtype | None = None) -> Model:
     dtype = dtype or compute_dtype(folder)
     key = (folder.resolve(), dtype, *sorted((file.name, file.stat().st_mtime_ns) for file in folder.iterdir()))
     with _opening, quiet():
+        tokenizer = open_tokenizer(folder)
         net = _open.get(key)
         if net is None:
             net = _open[key] = _opened(folder, dtype)
-        return Model(name, net, open_tokenizer(folder), folder)
+        return Model(name, net, tokenizer, folder)
 
 
 # Networks in use. What is opened again is the same one: assistants on one base share its memory, and so its batches.
@@ -98,12 +100,13 @@ def _contiguous(_: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> tuple[to
 
 
 def open_tokenizer(folder: Path) -> Any:
-    """The tokenizer in a model folder. Raises `Fixable` when there is none that can be opened."""
+    """The tokenizer in a model folder, tried before (`trial.py`). Raises `Fixable` when there is none to be used."""
     from transformers import AutoTokenizer
 
+    try_tokenizer(folder)
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (ValueError, OSError, KeyError, ImportError) as error:
+    except Exception as error:  # tokenizers raises no narrower kind
         raise _unopened(folder, "tokenizer", error) from error
 
 

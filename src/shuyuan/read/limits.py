@@ -14,6 +14,7 @@ import struct
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 CPU_SECONDS = 120  # for one file, and again for each page whose words are recognised
 MEMORY_BYTES = 3 << 30  # of address space; the recogniser's models need half of it
@@ -40,10 +41,10 @@ _ALLOW, _EPERM = 0x7FFF0000, 0x00050001
 _alive: list[Callable[[], None]] = []
 
 
-def confine(alive: Callable[[], None]) -> None:
+def confine(alive: Callable[[], None], memory_bytes: int = MEMORY_BYTES) -> None:
     """Give up, for the rest of this process, what reading does not need. `alive` is called by `more_time`."""
     _alive.append(alive)
-    for kind, most in (("CORE", 0), ("FSIZE", 0), ("AS", MEMORY_BYTES)):
+    for kind, most in (("CORE", 0), ("FSIZE", 0), ("AS", memory_bytes)):
         with suppress(ValueError, OSError):  # macOS refuses the one on memory; a lower one that is there stays
             resource.setrlimit(getattr(resource, f"RLIMIT_{kind}"), (most, most))
     if platform.system() == "Linux":
@@ -54,13 +55,25 @@ def confine(alive: Callable[[], None]) -> None:
     sys.addaudithook(_refuse)
 
 
-def more_time() -> None:
+def more_time(seconds: int = CPU_SECONDS) -> None:
     """Begin the allowance of processor time anew, and tell the parent that work goes on; nothing outside a child."""
     if _alive:
         used = resource.getrusage(resource.RUSAGE_SELF)
-        seconds = int(used.ru_utime + used.ru_stime) + CPU_SECONDS
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+        until = int(used.ru_utime + used.ru_stime) + seconds
+        resource.setrlimit(resource.RLIMIT_CPU, (until, resource.getrlimit(resource.RLIMIT_CPU)[1]))
         _alive[0]()
+
+
+def lower_memory(most_bytes: int) -> None:
+    """Let this process have less address space than `confine` gave it."""
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_AS, (most_bytes, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
+def held_bytes() -> int:
+    """The address space that this process has already; 0 where the system does not say."""
+    told = Path("/proc/self/statm")
+    return int(told.read_text().split()[0]) * resource.getpagesize() if told.exists() else 0
 
 
 def _seccomp(libc: ctypes.CDLL, architecture: int, calls: tuple[int, ...]) -> None:

@@ -48,7 +48,7 @@ def build_app(house: House, page: Path = PAGE) -> FastAPI:
         generate_unique_id_function=_operation,
         responses=described(ErrorBody),
     )
-    app.state.house = house
+    app.state.house, app.state.closing = house, asyncio.Event()
     handle_errors(app)
     for name in choices("serve"):
         app.include_router(choose("serve", name)().routes())

@@ -8,6 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shuyuan.base.errors import Fixable
 from shuyuan.serve.access import secret_of
 from shuyuan.serve.house import House
 from shuyuan.serve.refusals import body, response
@@ -39,7 +40,13 @@ class Attendant:
             await send(message)
 
         closed = scope["path"].startswith(_CLOSED) and scope["path"] not in PUBLIC
-        if closed and self.house.access.who(self.house, secret_of(request)) is None:
+        try:
+            stranger = closed and self.house.access.who(self.house, secret_of(request)) is None
+        except Fixable as error:  # the records: out here no handler of the endpoints' sees it
+            broken = response(request, 500, body(500, error.what, hint=error.hint))
+            await broken(scope, receive, send)
+            return
+        if stranger:
             said = body(401, "a valid key is needed", code="invalid_api_key", hint="'Authorization: Bearer …'")
             refused = response(request, 401, said, {"WWW-Authenticate": "Bearer"})
             await refused(scope, receive, written_down)

@@ -52,6 +52,12 @@ class Job:
     result: Mapping[str, Any] | None
     error: Mapping[str, Any] | None
 
+    @property
+    def held(self) -> bool:
+        """Whether its worker was heard of lately, by the clock that nobody sets: all processes share it until a reboot,
+        and what was written before that lies in the past, or further ahead than any lease."""
+        return 0 <= self.lease - time.monotonic() <= LEASE_SECONDS
+
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Job:
         """From a row of the table."""
@@ -162,12 +168,12 @@ class Queue:
         for row in self.state.rows("select * from jobs where status = 'running'"):
             job = Job.of(row)
             alive = self._alive(job)
-            if alive and time.time() > job.lease:
+            if alive and not job.held:
                 os.kill(job.pid, signal.SIGKILL)
                 if child := self._children.pop(job.pid, None):
                     child.wait()
                 alive = False
-            if not alive and (job.pid or time.time() > job.lease):
+            if not alive and (job.pid or not job.held):
                 self._died(job)
         while self._start_next():
             pass
@@ -177,7 +183,7 @@ class Queue:
         if job.pid in self._children:
             return self._children[job.pid].poll() is None
         if not Path("/proc").exists():  # no way to ask: the lease decides
-            return time.time() <= job.lease
+            return job.held
         try:
             return job.token.encode() in Path(f"/proc/{job.pid}/cmdline").read_bytes() if job.pid else False
         except OSError:
@@ -217,7 +223,7 @@ class Queue:
             db.execute(
                 "update jobs set status = 'running', token = ?, lease = ?, pid = 0, attempts = attempts + 1, "
                 "started = ? where id = ?",
-                (token, now + LEASE_SECONDS, now, row["id"]),
+                (token, time.monotonic() + LEASE_SECONDS, now, row["id"]),
             )
         self._spawn(row["id"], token)
         return True

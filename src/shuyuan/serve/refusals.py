@@ -76,6 +76,11 @@ class Refused(Exception):  # noqa: N818  (it is an answer)
         self.status, self.what, self.hint, self.code, self.param, self.wait = status, what, hint, code, param, wait
 
 
+def stopping() -> Refused:
+    """What the reader of an answer hears when the server is stopped before it has ended."""
+    return Refused(503, "the server is being stopped, and this answer is cut", "ask again in a moment", wait=5)
+
+
 _MEANT = {
     400: "It cannot be done as asked",
     401: "A key is needed",
@@ -86,6 +91,7 @@ _MEANT = {
     415: "The body is not of the type that is needed",
     422: "A value is missing or out of bounds",
     429: "Too much at once; Retry-After says when to come back",
+    503: "The server is being stopped; Retry-After says when to come back",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from shuyuan.serve.limits import Bounds
 from shuyuan.serve.state import STATE
 
 SHUTDOWN_SECONDS = 5  # for answers that are being written when the server is told to stop
+ENDING_SECONDS = 2  # of these, to tell their readers that they are cut
 KEEP_ALIVE_SECONDS = 15
 
 
@@ -47,7 +49,17 @@ def serve(
         say(f"{'page' if PAGE.is_dir() else 'API'}: http://{shown}:{at}/ · OpenAI clients: http://{shown}:{at}/v1")
         if webhooks:
             say(f"told when a fine-tuning job ends: {', '.join(webhooks)}; signed with {house.webhooks.secret_file}")
-        uvicorn.Server(configured(build_app(house))).run(sockets=[listening])
+        Server(configured(build_app(house))).run(sockets=[listening])
+
+
+class Server(uvicorn.Server):
+    """Tells answers that are being written that the server stops, in time for them to say so to their readers."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, let answers end for a while, then end them."""
+        closing: asyncio.Event = self.config.app.state.closing  # type: ignore[union-attr]
+        asyncio.get_running_loop().call_later(SHUTDOWN_SECONDS - ENDING_SECONDS, closing.set)
+        await super().shutdown(sockets)
 
 
 def configured(app: FastAPI) -> uvicorn.Config:

@@ -14,7 +14,7 @@ from fastapi import Request
 
 from shuyuan.base.records import Answer, Assistant, Conversation, Decoding
 from shuyuan.serve.limits import Bounds
-from shuyuan.serve.refusals import Refused
+from shuyuan.serve.refusals import Refused, stopping
 
 T = TypeVar("T")
 SECONDS_BETWEEN_LOOKS = 0.25  # at whether the reader is still there
@@ -79,6 +79,9 @@ class Speaker:
                     loop.call_soon_threadsafe(came.put_nowait, piece)
             except Exception as error:
                 loop.call_soon_threadsafe(came.put_nowait, error)
+            except BaseException as error:  # a panic of a library in Rust: without a word here, its reader would wait
+                said = RuntimeError(f"{type(error).__name__}: {error}")
+                loop.call_soon_threadsafe(came.put_nowait, said)
             finally:
                 loop.call_soon_threadsafe(self._left)
 
@@ -133,6 +136,8 @@ async def while_there(request: Request, work: Awaitable[T]) -> T:
     try:
         while not task.done():
             await asyncio.wait({task}, timeout=SECONDS_BETWEEN_LOOKS)
+            if not task.done() and request.app.state.closing.is_set():
+                raise stopping()
             if not task.done() and await request.is_disconnected():
                 break
         if task.done():

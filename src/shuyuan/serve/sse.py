@@ -13,7 +13,7 @@ from fastapi import Request
 from fastapi.responses import StreamingResponse
 
 from shuyuan.base.errors import Fixable
-from shuyuan.serve.refusals import Refused, body, in_form_of, of_fixable
+from shuyuan.serve.refusals import Refused, body, in_form_of, of_fixable, stopping
 
 KEEP_ALIVE_SECONDS = 15.0
 
@@ -56,24 +56,27 @@ async def begun(events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, No
 
 async def _lines(request: Request, events: AsyncGenerator[Event, None]) -> AsyncIterator[str]:
     coming: asyncio.Task[Event] | None = None
+    closing = asyncio.ensure_future(request.app.state.closing.wait())
     try:
         while True:
             coming = coming or asyncio.ensure_future(anext(events))
-            done, _ = await asyncio.wait({coming}, timeout=KEEP_ALIVE_SECONDS)
+            done, _ = await asyncio.wait({coming, closing}, timeout=KEEP_ALIVE_SECONDS, return_when="FIRST_COMPLETED")
+            if closing in done:
+                raise stopping()
             if not done:
                 yield ": still here\n\n"
                 continue
+            ended, coming = coming, None
             try:
-                event, coming = coming.result(), None
+                event = ended.result()
             except StopAsyncIteration:
-                coming = None
                 return
             yield str(event)
     except Exception as error:
-        coming = None
         content = in_form_of(request.url.path, 500, _told(error))
         yield str(Event(content, "" if request.url.path.startswith("/v1/chat") else "error"))
     finally:
+        closing.cancel()
         if coming:
             coming.cancel()
             await asyncio.gather(coming, return_exceptions=True)

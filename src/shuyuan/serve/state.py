@@ -96,11 +96,17 @@ class State:
 
     def rows(self, query: str, given: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """All rows of a query."""
-        return [dict(row) for row in self._connection().execute(query, given)]
+        try:
+            return [dict(row) for row in self._connection().execute(query, given)]
+        except sqlite3.DatabaseError as error:
+            raise self._explained(error) from error
 
     def row(self, query: str, given: Sequence[Any] = ()) -> dict[str, Any] | None:
         """The first row of a query, or None."""
-        found = self._connection().execute(query, given).fetchone()
+        try:
+            found = self._connection().execute(query, given).fetchone()
+        except sqlite3.DatabaseError as error:
+            raise self._explained(error) from error
         return dict(found) if found else None
 
     def _explained(self, error: sqlite3.DatabaseError) -> Fixable:

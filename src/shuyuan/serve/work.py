@@ -64,7 +64,7 @@ class Worker:
             result = WORK[job.kind](Workspace.open(self.workspace), job, self)
         except KeyboardInterrupt:
             return self._stopped()
-        except Exception as error:
+        except BaseException as error:  # a panic of a library in Rust is no Exception
             return self._failed(error)
         self._end("done", result=plain(result))
         return 0
@@ -77,7 +77,7 @@ class Worker:
             held = db.execute(
                 "update jobs set lease = ?, pid = ?, attempts = case when ? > progress then 0 else attempts end, "
                 "progress = max(progress, ?) where id = ? and token = ? and status = 'running'",
-                (time.time() + LEASE_SECONDS, os.getpid(), progress, progress, self.id, self.token),
+                (time.monotonic() + LEASE_SECONDS, os.getpid(), progress, progress, self.id, self.token),
             ).rowcount
         return bool(held)
 
@@ -124,7 +124,7 @@ class Worker:
         self._end(becomes)
         return 130
 
-    def _failed(self, error: Exception) -> int:
+    def _failed(self, error: BaseException) -> int:
         if isinstance(error, Fixable):
             say(str(error))
             told = {"message": error.what, "hint": error.hint, "place": error.place, "code": "refused"}

@@ -25,7 +25,10 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], note
     """Write `folder/step-000050/` (state.safetensors, and checkpoint.json with its hash last); keep the newest two."""
     _write(folder / f"step-{step:06d}", tensors, {**notes, "step": step})
     for old in _numbered(folder)[KEEP:]:
-        shutil.rmtree(old, ignore_errors=True)
+        try:
+            shutil.rmtree(old)
+        except OSError as error:  # no reason to stop: it only takes room
+            say(f"the old checkpoint {old} could not be removed: {error}")
 
 
 def newest_checkpoint(folder: Path, fingerprint: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
