@@ -38,15 +38,15 @@ def main() -> None:
     parser.add_argument("--print", action="store_true", help="show the result; do not keep it in bench/results")
     given = parser.parse_args()
     about = stamp()
-    browser = next((found for name in ("chromium", "google-chrome") if (found := shutil.which(name))), None)
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
     with tempfile.TemporaryDirectory() as at, sync_playwright() as play:
         opened = play.chromium.launch(executable_path=browser, args=["--no-sandbox"])
         page = opened.new_page(locale="en-GB")
         page.set_default_timeout(MINUTES * 60_000)
-        found = walked(page, Path(at))
+        came = walked(page, Path(at))
         opened.close()
     size = sum(path.stat().st_size for path in DOCS)
-    record = {**about, "model": Choices().model, "files": len(DOCS), "bytes": size, "question": QUESTION, **found}
+    record = {**about, "model": Choices().model, "files": len(DOCS), "bytes": size, "question": QUESTION, **came}
     if given.print:
         print(drawn({Choices().model: record}))
     else:
@@ -100,11 +100,8 @@ def drawn(whole: Mapping[str, Any]) -> str:
             before = at
         right = "right" if run["right"] else "wrong"
         evidence = "holds" if run["evidence"] else "does not hold"
-        lines += [
-            "",
-            f"Asked: {run['question']} Said, {right}: {run['answer'].strip()} The place {evidence} the figure.",
-            "",
-        ]
+        said = f"Asked: {run['question']} Said, {right}: {run['answer'].strip()}."
+        lines += ["", f"{said} The place {evidence} the figure.", ""]
     return "\n".join(lines)
 
 
