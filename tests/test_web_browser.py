@@ -602,13 +602,13 @@ def test_an_exam_is_sat_and_its_report_read_in_chinese(browser: sync_api.Browser
     with serving(tmp_path / "house", page=PAGE) as served, visiting(browser, served, **look) as page:
         page.goto(f"{served.url}/#/exam")
         page.get_by_label("题数上限").fill("2")
-        page.get_by_label("常识题").fill("1")
+        page.get_by_label("常识题", exact=True).fill("1")
         page.get_by_label("名称").fill("期末")
         papers = page.get_by_role("group", name="考哪些卷")
         assert papers.get_by_role("checkbox", checked=True).count() == 3
         assert papers.get_by_label("knowledge").is_disabled(), "the verdict rests on it"
         papers.get_by_label("forgetting").uncheck()
-        papers.get_by_label("own").check()
+        papers.get_by_label("own", exact=True).check()
         page.get_by_text("设置（改动 0 项）").click()
         page.get_by_text("检索召回率按这么多段落来算").wait_for()
         page.get_by_label("k", exact=True).fill("3")
