@@ -26,6 +26,7 @@ from shuyuan.base.records import Answer
 from shuyuan.base.shelf import choices
 from shuyuan.base.workspace import Workspace
 from shuyuan.examine.exam import exam
+from shuyuan.examine.papers import USUAL
 from shuyuan.load.model import open_tokenizer
 from shuyuan.load.pulling import models, pull
 from shuyuan.serve import serving as serving_
@@ -82,6 +83,22 @@ def test_every_route_comes_with_the_schema_of_its_settings(served: Served) -> No
     assert rank["description"]
     assert lora["moves_weights"]
     assert set(body["guards"]["properties"]) == {"hold_out", "patience", "forget_limit"}
+
+
+def test_papers_are_offered_and_those_named_are_sat(served: Served) -> None:
+    _, body, _ = served.send("GET", "/api/papers")
+    assert {paper["name"] for paper in body["papers"]} == choices("examine").keys()
+    assert tuple(paper["name"] for paper in body["papers"] if paper["usual"]) == USUAL
+    assert body["schema"]["properties"]["k"]["default"] == 5
+    order = {"assistants": ["bare"], "name": "papers", "papers": ["own", "held-out"], "general": 1}
+    status, wrong, _ = served.send("POST", f"{SCHOOL}/jobs/exam", {**order, "papers": ["robustnes"]})
+    assert (status, wrong["error"]["message"]) == (404, "there is no 'robustnes' to examine with")
+    assert "robustness" in wrong["error"]["hint"]
+    _, job, _ = served.send("POST", f"{SCHOOL}/jobs/exam", order)
+    assert served.job(job["id"])["status"] == "done"
+    _, scores, _ = served.send("GET", f"{SCHOOL}/exams/papers")
+    marked = {name.partition("/")[0] for name in scores["assistants"]["bare"]["marks"]}
+    assert marked == {"knowledge", "own", "held-out"}
 
 
 def test_documents_are_uploaded_read_shown_and_removed(served: Served) -> None:

@@ -50,10 +50,11 @@ def test_every_word_that_is_used_is_there() -> None:
     assert sorted(unused) == []
 
 
-def test_every_route_has_its_words() -> None:
+def test_every_route_and_paper_has_its_words() -> None:
     from shuyuan.base.shelf import choices
 
     assert WORDS["en"]["routes"].keys() == choices("teach").keys()
+    assert WORDS["en"]["papers"].keys() == choices("examine").keys()
 
 
 def test_the_page_asks_nothing_of_anybody_else() -> None:

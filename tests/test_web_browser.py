@@ -602,8 +602,16 @@ def test_an_exam_is_sat_and_its_report_read_in_chinese(browser: sync_api.Browser
     with serving(tmp_path / "house", page=PAGE) as served, visiting(browser, served, **look) as page:
         page.goto(f"{served.url}/#/exam")
         page.get_by_label("题数上限").fill("2")
-        page.get_by_label("常识题").fill("1")
+        page.get_by_label("常识题", exact=True).fill("1")
         page.get_by_label("名称").fill("期末")
+        papers = page.get_by_role("group", name="考哪些卷")
+        assert papers.get_by_role("checkbox", checked=True).count() == 3
+        assert papers.get_by_label("knowledge").is_disabled(), "the verdict rests on it"
+        papers.get_by_label("forgetting").uncheck()
+        papers.get_by_label("own", exact=True).check()
+        page.get_by_text("设置（改动 0 项）").click()
+        page.get_by_text("检索召回率按这么多段落来算").wait_for()
+        page.get_by_label("k", exact=True).fill("3")
         page.get_by_role("button", name="开始考试").click()
         page.get_by_role("status").filter(has_text="完成").wait_for()
         assert "报告：exams/期末" in page.get_by_role("status").filter(has_text="完成").inner_text(), (
@@ -614,3 +622,36 @@ def test_an_exam_is_sat_and_its_report_read_in_chinese(browser: sync_api.Browser
         page.get_by_role("button", name="期末").wait_for()
         with served.house.opened("school") as here:
             assert (here.exam("期末") / "report.html").exists()
+            sat = json.loads((here.exam("期末") / "scores.json").read_text("utf-8"))
+        marks = sat["assistants"]["bare"]["marks"]
+        assert {name.partition("/")[0] for name in marks} == {"knowledge", "unanswerable", "own"}
+        (job,) = served.send("GET", "/api/workspaces/school/jobs")[1]
+        assert (job["kind"], job["given"]["k"]) == ("exam", 3)
+
+
+COMPARED = "Compare LoRA ＡＢ and $& {x} 🎓: what do they share, how do they differ, and when would one choose each?"
+COMPARED_IN_CHINESE = "比较LoRA ＡＢ和$& {x} 🎓：有哪些共同点，有哪些不同，各在什么情况下选用？"
+
+
+@pytest.mark.parametrize(
+    ("locale", "title", "wanted"),
+    [("en-GB", "Compare two things", COMPARED), ("zh-CN", "比较两者", COMPARED_IN_CHINESE)],
+)
+def test_a_prompt_is_filled_in_by_the_keyboard_and_taken_along(
+    browser: sync_api.Browser, tmp_path: Path, locale: str, title: str, wanted: str
+) -> None:
+    tiny_school(tmp_path)
+    with serving(tmp_path / "house", page=PAGE) as served, visiting(browser, served, locale=locale) as page:
+        page.goto(f"{served.url}/#/prompts")
+        page.get_by_role("searchbox").fill(title)
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        page.locator("form textarea").first.wait_for()
+        page.keyboard.type("LoRA ＡＢ")
+        page.keyboard.press("Enter")  # a hole is still empty: that is where it goes on
+        page.locator("label:nth-of-type(2) textarea:focus").wait_for()
+        page.keyboard.type("$& {x} 🎓")
+        assert page.locator("article .text").inner_text() == wanted
+        page.keyboard.press("Enter")
+        page.locator("#question:focus").wait_for()
+        assert page.locator("#question").input_value() == wanted

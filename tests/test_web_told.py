@@ -15,6 +15,7 @@ from pydantic_core._pydantic_core import list_all_errors
 
 from shuyuan.base.guards import Guards
 from shuyuan.base.shelf import HOUSE, choices, choose
+from shuyuan.serve.jobs import ExamOrder
 
 CHINESE: dict[str, str] = json.loads((HOUSE / "web/src/locales/told.zh.json").read_text("utf-8"))
 ROOMS = [room for room in house.ROOMS if room not in ("web", "cli")]
@@ -40,6 +41,7 @@ def shown() -> Iterator[tuple[str, str]]:
         for field, info in choose("teach", route).model_fields.items():
             yield f"{route}.{field}", info.description or ""
     yield from ((f"guards.{field}", info.description or "") for field, info in Guards.model_fields.items())
+    yield from ((f"exam.{field}", ExamOrder.model_fields[field].description or "") for field in ("k", "seed"))
 
 
 def known() -> set[str]:

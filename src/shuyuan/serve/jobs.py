@@ -17,6 +17,7 @@ from shuyuan.base.guards import Guards
 from shuyuan.base.settings import Settings
 from shuyuan.base.shelf import choose
 from shuyuan.base.workspace import Workspace, checked_name
+from shuyuan.examine.papers import USUAL
 from shuyuan.serve.access import Door, Visitor
 from shuyuan.serve.limits import Body
 from shuyuan.serve.queue import ENDED, Job
@@ -103,10 +104,13 @@ class ExamOrder(Body):
 
     assistants: list[Annotated[str, Field(max_length=100)]] = Field(default=[], max_length=100, description="none: all")
     name: str = Field(default="exam", min_length=1, max_length=100)
+    papers: list[Annotated[str, Field(max_length=100)]] = Field(
+        default=list(USUAL), max_length=100, description="which (`/api/papers` lists them); knowledge is always sat"
+    )
     questions: int = Field(default=0, ge=0, le=1_000_000, description="most questions on the material; 0: all")
     general: int = Field(default=0, ge=0, le=1_000_000, description="most general questions; 0: all")
     k: int = Field(default=5, ge=1, le=100, description="retrieval recall is measured at this many passages")
-    seed: int = Field(default=0, ge=0, le=2**31)
+    seed: int = Field(default=0, ge=0, le=2**31, description="the same seed picks the same questions")
 
 
 class PullOrder(Body):
@@ -130,6 +134,8 @@ def examine(visitor: Writer, workspace: str, order: ExamOrder) -> JobBody:
     for name in order.assistants:
         if name not in known:
             raise Fixable(f"there is no assistant '{name}'", near_miss(name, known))
+    for paper in order.papers:
+        choose("examine", paper)
     given = order.model_dump()
     return job_body(visitor.house.queue.add(visitor.workspace, "exam", f"exam {order.name}", given, visitor.user))
 

@@ -1,12 +1,13 @@
-"""Models as OpenAI lists them: the assistants of the workspaces, and what tuning jobs made."""
+"""Models as OpenAI and Anthropic list them: the assistants of the workspaces, and what tuning jobs made."""
 
 from __future__ import annotations
 
 import shutil
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel
+from pydantic import BaseModel, computed_field
 
 from shuyuan.base.files import locked
 from shuyuan.base.settings import Settings
@@ -27,19 +28,46 @@ class Models(Settings):
 
 
 class ModelEntry(BaseModel):
-    """A model that can be asked."""
+    """A model that can be asked, with what OpenAI's clients read and what Anthropic's do."""
 
     id: str
     object: Literal["model"] = "model"
     created: int
     owned_by: str
+    type: Literal["model"] = "model"
+    lifecycle: Literal["active"] = "active"
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def display_name(self) -> str:
+        """Its id: it has no other name."""
+        return self.id
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def created_at(self) -> datetime:
+        """`created`, as RFC 3339 writes it."""
+        return datetime.fromtimestamp(self.created, UTC)
 
 
 class ModelEntries(BaseModel):
-    """All of them."""
+    """All of them, on one page."""
 
     object: Literal["list"] = "list"
     data: list[ModelEntry]
+    has_more: Literal[False] = False
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def first_id(self) -> str | None:
+        """Where the page begins."""
+        return self.data[0].id if self.data else None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def last_id(self) -> str | None:
+        """Where it ends."""
+        return self.data[-1].id if self.data else None
 
 
 class Deleted(BaseModel):

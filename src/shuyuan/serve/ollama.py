@@ -26,6 +26,7 @@ _LINES: dict[int | str, dict[str, Any]] = {200: {"content": {"application/x-ndjs
 Asker = Annotated[Visitor, Depends(Door("ask"))]
 Reader = Annotated[Visitor, Depends(Door("read"))]
 Text = Annotated[str, Field(max_length=2_000_000)]
+Unread = Annotated[list[Any] | None, Field(max_length=0, description="cannot take effect here: refused unless empty")]
 
 
 class Ollama(Settings):
@@ -53,6 +54,7 @@ class OllamaMessage(Body):
     model_config = ConfigDict(extra="ignore")
     role: Literal["system", "user", "assistant"]
     content: Text
+    images: Unread = None
 
 
 class _Wanted(Body):
@@ -67,6 +69,7 @@ class OllamaChat(_Wanted):
     """A conversation to be answered."""
 
     messages: list[OllamaMessage] = Field(min_length=1, max_length=2000)
+    tools: Unread = None
 
 
 class OllamaPrompt(_Wanted):
@@ -74,6 +77,7 @@ class OllamaPrompt(_Wanted):
 
     prompt: Annotated[str, Field(min_length=1, max_length=2_000_000)]
     system: Text = ""
+    images: Unread = None
 
 
 class OllamaModels(BaseModel):

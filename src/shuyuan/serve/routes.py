@@ -1,4 +1,4 @@
-"""Routes of the page: what can be taught with, the settings of each as a JSON schema, and a look before teaching."""
+"""What can be taught and examined with, the settings as JSON schemas, and a look before teaching."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from pydantic import BaseModel, Field
 from shuyuan.base.guards import Guards
 from shuyuan.base.settings import Settings
 from shuyuan.base.shelf import choices, choose
+from shuyuan.examine.papers import USUAL
 from shuyuan.prepare.mixture import Mix
 from shuyuan.serve.access import Door, Visitor
-from shuyuan.serve.jobs import TeachOrder, teach_order
+from shuyuan.serve.jobs import ExamOrder, TeachOrder, teach_order
 from shuyuan.serve.refusals import Refused
 from shuyuan.teach.teaching import dry_run
 
@@ -25,7 +26,7 @@ _looking = threading.Lock()
 
 
 class Routes(Settings):
-    """Endpoints `/api/routes` and `/preflight` of a workspace."""
+    """Endpoints `/api/routes`, `/api/papers`, and `/preflight` of a workspace."""
 
     def routes(self) -> APIRouter:
         """The group's routes."""
@@ -48,6 +49,21 @@ class RouteList(BaseModel):
 
     routes: list[RouteBody]
     guards: dict[str, Any] = Field(description="JSON schema of `guards`")
+
+
+class PaperBody(BaseModel):
+    """A paper that can be sat."""
+
+    name: str
+    about: str
+    usual: bool = Field(description="it is sat when none is named")
+
+
+class PaperList(BaseModel):
+    """All papers, and what else can be said of a sitting."""
+
+    papers: list[PaperBody]
+    schema_: dict[str, Any] = Field(serialization_alias="schema", description="JSON schema of an exam's order")
 
 
 class Look(BaseModel):
@@ -89,6 +105,14 @@ def routes(visitor: Anyone) -> RouteList:
             )
         )
     return RouteList(routes=found, guards=Guards.model_json_schema())
+
+
+@router.get("/papers")
+def papers(visitor: Anyone) -> PaperList:
+    """The papers on the shelf, the usual ones first."""
+    shelf = choices("examine")
+    found = [PaperBody(name=name, about=shelf[name], usual=name in USUAL) for name in dict.fromkeys([*USUAL, *shelf])]
+    return PaperList(papers=found, schema_=ExamOrder.model_json_schema())
 
 
 @router.post("/workspaces/{workspace}/preflight", tags=["jobs"])

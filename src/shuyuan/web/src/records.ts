@@ -45,6 +45,7 @@ export interface Mark { source: string; pinned: boolean; tags: string[]; group: 
 export interface Within { tags: string[]; folder: string; kind: string }
 export interface Hit { passage_id: string; source: string; start: number; end: number; text: string; headings: string[]; page: number | null; score: number; cosine: number | null; word_rank: number | null; boxes: [number, number, number, number, number][] }
 export interface Route { name: string; about: string; moves_weights: boolean; learns_examples: boolean; schema: Schema }
+export interface Paper { name: string; about: string; usual: boolean }
 export interface Field {
   type?: string
   description?: string
