@@ -313,7 +313,7 @@ def test_planted_leaks_in_the_handbook_are_caught_by_the_embedder_alone(
     sure = {hit.example.id for hit in found.hits if hit.sure}
     assert sure == {*BY_MEANING} - {*TOLD}
     assert "told in English" in {hit.example.id for hit in found.hits}
-    assert "qwen2.5-0.5b is not here" in found.why_not
+    assert "shuyuan pull qwen2.5-0.5b" in found.why_not
     with pytest.raises(Fixable, match=r"copy\.jsonl:7") as error:
         refuse_leaks(handbook, [*honest, stolen("copy")])
     assert "questions.jsonl:" in str(error.value)
