@@ -72,14 +72,21 @@ def questions(facts: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]], l
 
 @contextmanager
 def served(folder: Path) -> Iterator[OpenAI]:
-    """`shuyuan serve` as a process of its own, and the official client in front of it."""
+    """The official client in front of a server of ours."""
+    with addressed(folder) as url:
+        yield OpenAI(base_url=url, api_key="none needed")
+
+
+@contextmanager
+def addressed(folder: Path) -> Iterator[str]:
+    """`shuyuan serve` as a process of its own: the address for OpenAI's clients."""
     words = [sys.executable, "-m", "shuyuan.cli.main", "serve", "-w", str(folder), "--port", "0"]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=os.environ)
     assert process.stderr is not None
     try:
         line = next(line for line in process.stderr if "OpenAI clients: " in line)
         threading.Thread(target=process.stderr.read, daemon=True).start()
-        yield OpenAI(base_url=line.split("OpenAI clients: ")[1].strip(), api_key="none needed")
+        yield line.split("OpenAI clients: ")[1].strip()
     finally:
         process.terminate()
         process.wait()

@@ -11,17 +11,14 @@ each step's stand beside the time when it was over. Nobody types: a person's own
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cookbook import addressed
 from paired import keep, place, stamp
 from playwright.sync_api import Page, sync_playwright
 
@@ -60,14 +57,9 @@ def walked(page: Page, folder: Path) -> dict[str, Any]:
     def over(step: str) -> None:
         steps[step] = round(time.monotonic() - began, 1)
 
-    words = [sys.executable, "-m", "shuyuan.cli.main", "serve", "-w", str(folder), "--port", "0"]
-    server = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=os.environ)
-    assert server.stderr is not None
-    try:
-        line = next(line for line in server.stderr if "OpenAI clients: " in line)
-        threading.Thread(target=server.stderr.read, daemon=True).start()
+    with addressed(folder) as url:
         over("the server answers")
-        page.goto(line.split("OpenAI clients: ")[1].strip().removesuffix("/v1"))
+        page.goto(url.removesuffix("/v1"))
         page.get_by_label("Its name").fill("school")
         page.get_by_role("button", name="Make it").click()
         page.locator("input[type=file]").first.set_input_files([str(path) for path in DOCS])
@@ -82,9 +74,6 @@ def walked(page: Page, folder: Path) -> dict[str, Any]:
         over("its place in the document is open")
         page.locator(".reply .numbers").evaluate_all("all => all.forEach((one) => one.remove())")
         said = page.locator(".reply .markdown").inner_text()
-    finally:
-        server.terminate()
-        server.wait()
     return {"seconds": steps, "answer": said, "right": WORD in said, "cited": marked, "evidence": WORD in marked}
 
 
