@@ -101,8 +101,8 @@ def test_a_teaching_is_watched_through_a_refresh(browser: sync_api.Browser, tmp_
         page.goto(f"{served.url}/#/teach")
         page.get_by_text("lora", exact=True).first.click()
         page.get_by_text("Settings (0 changed)").click()
-        page.get_by_label("epochs").fill("200")
-        assert page.locator(".command code").inner_text() == "shuyuan teach lora --epochs 200"
+        page.get_by_label("epochs").fill("1000")
+        assert page.locator(".command code").inner_text() == "shuyuan teach lora --epochs 1000"
         page.get_by_role("button", name="Teach", exact=True).click()
         page.locator(".watched svg path").first.wait_for()
         page.reload()
@@ -605,8 +605,8 @@ def test_an_exam_is_sat_and_its_report_read_in_chinese(browser: sync_api.Browser
         page.get_by_label("常识题", exact=True).fill("1")
         page.get_by_label("名称").fill("期末")
         papers = page.get_by_role("group", name="考哪些卷")
-        assert papers.get_by_role("checkbox", checked=True).count() == 3
-        assert papers.get_by_label("knowledge").is_disabled(), "the verdict rests on it"
+        sync_api.expect(papers.get_by_role("checkbox", checked=True)).to_have_count(3)
+        sync_api.expect(papers.get_by_label("knowledge"), "the verdict rests on it").to_be_disabled()
         papers.get_by_label("forgetting").uncheck()
         papers.get_by_label("own", exact=True).check()
         page.get_by_text("设置（改动 0 项）").click()
