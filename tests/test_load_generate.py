@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import FAMILIES, tiny_folder, tiny_net, tiny_tokenizer
+from tiny import FAMILIES, net_of_biased_keys, tiny_folder, tiny_net, tiny_tokenizer
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, Qwen3Config
 
 from shuyuan.base.errors import Fixable
@@ -145,6 +145,18 @@ def test_logits_are_those_of_transformers_however_the_rows_are_read(name: str, p
     read = forward.read([Feed(one, first[199:], 1), Feed(two, second[50:], 11)])
     close(read.logits_NV, torch.cat([right_1[199:], right_2[50:]]))
     close(read.states_ND, torch.cat([state_1[199:], state_2[50:]]))
+
+
+def test_what_all_keys_have_in_common_costs_no_digits() -> None:
+    net = net_of_biased_keys()
+    (prompt,) = prompts(1, 200)
+    with torch.inference_mode():
+        right = net(torch.tensor([prompt])).logits[0]
+        theirs = net.bfloat16()(torch.tensor([prompt])).logits[0].float()
+    engine = Forward(net, False)
+    ours = engine.read([Feed(engine.open(len(prompt)), prompt, len(prompt))]).logits_NV.float()
+    off, most = ((logits - right).norm() / right.norm() for logits in (ours, theirs))
+    assert 0 < off < 1.15 * most
 
 
 def test_the_state_at_the_end_of_a_prompt_is_that_of_transformers(tiny: Model) -> None:

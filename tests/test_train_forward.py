@@ -7,11 +7,12 @@ from collections.abc import Callable
 import pytest
 import torch
 from test_train import sequences
-from tiny import FAMILIES, tiny_net
+from tiny import FAMILIES, net_of_biased_keys, tiny_net
 from transformers import AutoModelForCausalLM, GraniteConfig, Qwen3Config
 
 from shuyuan.train import forward
 from shuyuan.train.adapter import adapter_weights, with_adapter
+from shuyuan.train.attention import layout_of
 from shuyuan.train.loop import prepared
 from shuyuan.train.quantise import quantised
 from shuyuan.train.supervised import Supervised
@@ -86,3 +87,17 @@ def test_a_network_that_does_more_learns_through_transformers_and_it_is_said(
     targets = [(at, i) for at, (i, on) in enumerate(zip(ROW[0].ids[1:], ROW[0].learned[1:], strict=True)) if on]
     torch.testing.assert_close(loss, -sum(right[at, i] for at, i in targets), rtol=1e-4, atol=1e-4)
     assert "learns at the speed of transformers" in capsys.readouterr().err
+
+
+def test_what_all_keys_have_in_common_costs_no_digits() -> None:
+    net = net_of_biased_keys()
+    ids_T = torch.tensor([token for sequence in ROW for token in sequence.ids])
+    lengths = [len(sequence.ids) for sequence in ROW]
+    with torch.no_grad():
+        right = forward._theirs(net, ids_T, layout_of(lengths, ids_T.device, torch.float32))
+        with prepared(net.bfloat16(), {}):
+            layout = layout_of(lengths, ids_T.device, torch.bfloat16)
+            packed = forward._own(net, ids_T, layout)
+        alone = torch.cat([net.model(input_ids=ids[None]).last_hidden_state[0] for ids in ids_T.split(lengths)])
+    off, most = ((states.float() - right).norm() / right.norm() for states in (packed, alone))
+    assert 0 < off < 1.15 * most

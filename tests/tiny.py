@@ -85,3 +85,15 @@ def tiny_embedder(folder: Path) -> Path:
     )
     BertModel(config).save_pretrained(folder)
     return folder
+
+
+def net_of_biased_keys() -> torch.nn.Module:
+    """A tiny Qwen2 whose keys have much in common, as those of Qwen2.5 do: a bias where positions hardly turn them."""
+    net = tiny_net("qwen2")
+    generator, width = torch.Generator().manual_seed(0), net.config.hidden_size // net.config.num_attention_heads
+    with torch.no_grad():
+        for block in net.model.layers:
+            block.self_attn.k_proj.bias.zero_().view(-1, width)[:, [width // 2 - 1, -1]] = 300
+            query = block.self_attn.q_proj.bias
+            query.copy_(torch.randn(query.shape, generator=generator))
+    return net
