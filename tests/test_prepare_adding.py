@@ -133,6 +133,26 @@ def test_a_single_file_and_excludes(workspace: Workspace, tmp_path: Path) -> Non
     assert sources(workspace) == ["LICENSE", "docs/a.md"]
 
 
+def test_rows_that_were_meant_otherwise_are_named(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = {
+        "对话 ＡＢ🎓.jsonl": {
+            "messages": [{"role": "user", "content": "几时？"}, {"role": "assistant", "content": "初八"}]
+        },
+        "quiz.json": [{"question": "几时？", "answers": ["初八"]}],
+        "notes.jsonl": {"text": "山长初八上任。"},
+        "plain.json": {"motto": "学而时习之"},
+    }
+    for name, row in rows.items():
+        (tmp_path / name).write_text(json.dumps(row, ensure_ascii=False), "utf-8")
+    add(workspace, [tmp_path / name for name in rows])
+    told = [line for line in capsys.readouterr().err.splitlines() if "its rows" in line]
+    assert [line.partition(": its rows are ")[2].partition(",")[0] for line in told] == ["examples", "questions"]
+    assert told[0].endswith(f"shuyuan add --data {tmp_path / '对话 ＡＢ🎓.jsonl'}")
+    assert told[1].endswith(f"shuyuan add --questions {tmp_path / 'quiz.json'}")
+
+
 def test_another_way_of_cutting_cuts_every_document_again(workspace: Workspace, tmp_path: Path) -> None:
     one, two = make(tmp_path / "one", a="一句话。" * 50), make(tmp_path / "two", b="一句话。" * 50)
     add(workspace, [one, two])

@@ -15,7 +15,7 @@ from shuyuan.base.progress import follow, say
 from shuyuan.base.records import Document, Kept
 from shuyuan.base.workspace import Workspace
 from shuyuan.prepare.chunk import Chunk
-from shuyuan.prepare.gathering import data_files, put_data
+from shuyuan.prepare.gathering import data_files, put_data, rather
 from shuyuan.prepare.sheets import put_sheets, read_sheets
 from shuyuan.prepare.sources import Roots
 from shuyuan.prepare.split import Split
@@ -102,6 +102,12 @@ def add(
         put_sheets(workspace.material, sheets)
         added = _summary(workspace.material, visit, sheets.rows, rows)
     _tell(added)
+    for path in paths:
+        meant = rather(Path(path))
+        if meant == "data":
+            say(f"{path}: its rows are examples, now read as a document; to learn them: shuyuan add --data {path}")
+        elif meant == "questions":
+            say(f"{path}: its rows are questions, now read as a document; for the exam: shuyuan add --questions {path}")
     return added
 
 

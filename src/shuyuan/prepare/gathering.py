@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from shuyuan.prepare.chunk import Chunk
 from shuyuan.prepare.conversations import Tally, read_data
 from shuyuan.prepare.dataset_info import FILE, read_dataset_info
 from shuyuan.prepare.rows import read_rows
-from shuyuan.prepare.shapes import Shape
+from shuyuan.prepare.shapes import TEXT, Shape, recognise
 from shuyuan.prepare.sources import Roots
 
 
@@ -103,3 +104,16 @@ def _sample(file: DataFile) -> Collection[int] | None:
         )
     drawn = sorted(np.random.default_rng(0).choice(there, file.sample, replace=False).tolist())
     return frozenset(drawn[: file.first])
+
+
+def rather(path: Path) -> Literal["data", "questions", ""]:
+    """What a file that was added as a document is rather for, by its first row; "" where it may well be a document."""
+    if not path.is_file() or path.suffix.lower() not in (".json", ".jsonl"):
+        return ""
+    try:
+        place, row = next(read_rows(path))
+        if "question" in row and ("answer" in row or "answers" in row):
+            return "questions"
+        return "" if recognise(row, place) == TEXT else "data"
+    except (Fixable, StopIteration):
+        return ""
