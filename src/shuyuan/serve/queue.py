@@ -100,7 +100,7 @@ class Queue:
         return Job.of(row)
 
     def jobs(self, workspace: str, kinds: tuple[str, ...] = (), most: int = 1000, after: str = "") -> list[Job]:
-        """The jobs of a workspace, newest first; those behind the job `after`. `Refused` 404: there is none of this id."""
+        """The jobs of a workspace, newest first; those behind the job `after` (`Refused` 404: there is none)."""
         query, given = "select * from jobs where workspace = ?", [workspace]
         if kinds:
             query += f" and kind in ({', '.join('?' * len(kinds))})"
