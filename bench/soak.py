@@ -99,8 +99,13 @@ def look(seen: psutil.Process, folder: Path) -> dict[str, float]:
         "mb": seen.memory_info().rss / 1e6,
         "open_files": seen.num_fds(),
         "threads": seen.num_threads(),
-        "half_files": sum(path.name.startswith(".") and path.name != ".serve" for path in folder.rglob("*")),
+        "half_files": sum(is_half(path) for path in folder.rglob("*")),
     }
+
+
+def is_half(path: Path) -> bool:
+    """Whether a file is one that is being written, and will have another name."""
+    return path.name.startswith(".") and path.name != ".serve" and path.suffix != ".lock"
 
 
 class Client:
