@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import random
 import sys
 import tempfile
 import time
@@ -48,15 +49,24 @@ def main() -> None:
 
 
 def table_of(rows: int) -> bytes:
-    """The table as CSV."""
+    """The table as CSV. No two rows ask nearly the same: what is near is compared pair by pair when a table is read."""
     out = io.StringIO()
     written = csv.writer(out)
     written.writerow(["question", "answer", "use"])
     for number in range(rows):
-        asked = f"第 {number} 号文书在哪一架 🎉？" if number % 2 else f"On which shelf does record {number} lie?"
-        said = f"第 {number % 97} 架。" if number % 2 else f'Shelf {number % 97}, "the old one".'
-        written.writerow([asked, said, "learn"])
+        said = f"第 {number % 97} 架 🎉。" if number % 2 else f'Shelf {number % 97}, "the old one".'
+        written.writerow([question_of(number), said, "learn"])
     return out.getvalue().encode()
+
+
+def question_of(number: int) -> str:
+    """The question of a row, made of words that hardly another one has."""
+    drawn = random.Random(number)
+    if number % 2:
+        name, thing, place = ("".join(chr(drawn.randrange(0x4E00, 0x9000)) for _ in range(4)) for _ in range(3))
+        return f"{name}在{thing}的{place}里放着什么？"
+    words = ["".join(drawn.choices("abcdefghiklmnoprstuvwy", k=drawn.randrange(4, 9))) for _ in range(6)]
+    return f"{' '.join(words).capitalize()}?"
 
 
 def through(at: Path, rows: int) -> dict[str, Any]:

@@ -32,12 +32,14 @@ sys.path.insert(0, str(ROOT / "tests"))
 from kill import start  # noqa: E402
 from serving import Served, tiny_school  # noqa: E402
 
+from shuyuan.serve.queue import ENDED  # noqa: E402
 from shuyuan.teach.teaching import teach  # noqa: E402
 
 HOUSE = "/api/workspaces/school"
 CHATTING = 4  # clients
 SECONDS_BETWEEN_LOOKS = 5.0
 LEAVES = 0.2  # of the chats
+PAUSE = 0.5  # seconds, for one key may ask 1,200 times a minute
 DOCUMENT = "# 文书 {0} 号 🎉\n\n第 {0} 号文书存于藏书楼。\n\nRecord {0} is aired once a year. ＯＰＥＮ\n"
 
 
@@ -130,6 +132,7 @@ class Client:
             response.read()
             statuses[str(response.status)] += 1
         connection.close()
+        time.sleep(PAUSE)
 
     def ask(self, chance: random.Random, statuses: Counter[str]) -> None:
         """A question to the library, and the list of what was asked."""
@@ -144,7 +147,7 @@ class Client:
         files = {name: DOCUMENT.format(number).encode() for name in names}
         status, job = self._served.upload(f"{HOUSE}/documents", files)
         statuses[str(status)] += 1
-        self._served.job(job["id"], seconds=600)
+        self._followed(job["id"])
         self._send(statuses, "GET", f"{HOUSE}/documents?limit=10")
         for name in names:
             source = quote(f"uploads/{name}")
@@ -158,7 +161,7 @@ class Client:
         job = self._send(statuses, "POST", f"{HOUSE}/jobs/teach", order)
         if chance.random() < 0.3:
             self._send(statuses, "POST", f"{HOUSE}/jobs/{job['id']}/cancel")
-        self._served.job(job["id"], seconds=600)
+        self._followed(job["id"])
         self._send(statuses, "GET", f"{HOUSE}/jobs/{job['id']}/events")
         self._send(statuses, "GET", f"{HOUSE}/jobs?limit=20&kind=teach")
 
@@ -171,6 +174,11 @@ class Client:
         self._send(statuses, "GET", f"/v1/files/{kept['id']}/content")
         self._send(statuses, "DELETE", f"/v1/files/{kept['id']}")
         time.sleep(1)
+
+    def _followed(self, job: str) -> None:
+        """Until a job has ended."""
+        while self._served.send("GET", f"{HOUSE}/jobs/{job}")[1]["status"] not in ENDED:
+            time.sleep(PAUSE)
 
     def _send(self, statuses: Counter[str], method: str, path: str, given: Any = None) -> Any:
         status, body, _ = self._served.send(method, path, given)
