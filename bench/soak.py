@@ -39,7 +39,7 @@ HOUSE = "/api/workspaces/school"
 CHATTING = 4  # clients
 SECONDS_BETWEEN_LOOKS = 5.0
 LEAVES = 0.2  # of the chats
-PAUSE = 0.5  # seconds, for one key may ask 1,200 times a minute
+PAUSE = 0.75  # seconds, for one key may ask 1,200 times a minute
 DOCUMENT = "# 文书 {0} 号 🎉\n\n第 {0} 号文书存于藏书楼。\n\nRecord {0} is aired once a year. ＯＰＥＮ\n"
 
 
@@ -139,6 +139,7 @@ class Client:
         asked = {"question": f"When is record {chance.randrange(50)} aired?", "assistant": "retrieve"}
         self._send(statuses, "POST", f"{HOUSE}/ask", {**asked, "stream": chance.random() < 0.5})
         self._send(statuses, "GET", f"{HOUSE}/asked")
+        time.sleep(PAUSE)
 
     def document(self, chance: random.Random, statuses: Counter[str]) -> None:
         """Documents are uploaded, read, listed and removed."""
