@@ -78,7 +78,7 @@ def disturb(folder: Path, kills: int, draw: random.Random) -> dict[str, Any]:
     resumed = 0
     until = time.monotonic() + 900
     while time.monotonic() < until:
-        jobs = {job["id"]: job for job in served.send("GET", f"/api/workspaces/{folder.name}/jobs")[1]}
+        jobs = {job["id"]: job for job in served.send("GET", f"/api/workspaces/{folder.name}/jobs")[1]["data"]}
         for job in jobs.values():
             if job["status"] == "failed":  # killed five times in a row before it came any further
                 served.send("POST", f"/api/workspaces/{folder.name}/jobs/{job['id']}/resume")

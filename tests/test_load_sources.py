@@ -230,7 +230,7 @@ def test_unsafe_cut_and_foreign_folders_are_refused(tmp_path: Path) -> None:
         pull(str(folder))
 
 
-def _write_gguf(file: Path) -> None:
+def write_gguf(file: Path) -> None:
     """A llama of two layers with random weights and a byte-level tokenizer: what llama.cpp's converter writes."""
     generator = np.random.default_rng(1)
     writer = gguf.GGUFWriter(file, "llama")
@@ -268,7 +268,7 @@ def _write_gguf(file: Path) -> None:
 
 def test_a_gguf_file_of_ones_own_is_converted_once_and_checked(house: Path, tmp_path: Path) -> None:
     file = tmp_path / "我的 model.gguf"
-    _write_gguf(file)
+    write_gguf(file)
     folder = pull(str(file))
     assert pull(str(file)) == folder
     config = json.loads((folder / "config.json").read_text())
@@ -288,7 +288,7 @@ def test_a_gguf_file_of_ones_own_is_converted_once_and_checked(house: Path, tmp_
 @pytest.mark.parametrize("length", [0, 3, 20, 700, 9000, -100])
 def test_cut_gguf_files_are_refused(house: Path, tmp_path: Path, length: int) -> None:
     file = tmp_path / "cut.gguf"
-    _write_gguf(file)
+    write_gguf(file)
     os.truncate(file, length if length >= 0 else file.stat().st_size + length)
     with pytest.raises(Fixable) as caught:
         pull(str(file))
@@ -305,7 +305,7 @@ def test_another_kind_of_file_is_refused(house: Path, tmp_path: Path) -> None:
 
 def test_two_commands_at_once_make_a_model_once(house: Path, tmp_path: Path) -> None:
     file = tmp_path / "model.gguf"
-    _write_gguf(file)
+    write_gguf(file)
     code = "import sys; from shuyuan.load.pulling import pull; print(pull(sys.argv[1]))"
     both = [
         subprocess.Popen(
@@ -321,7 +321,7 @@ def test_two_commands_at_once_make_a_model_once(house: Path, tmp_path: Path) -> 
 
 def test_a_killed_conversion_leaves_nothing_half_and_is_made_anew(house: Path, tmp_path: Path) -> None:
     file = tmp_path / "model.gguf"
-    _write_gguf(file)
+    write_gguf(file)
     code = (
         "import sys, os, signal; from shuyuan.load import pulling, convert_gguf\n"
         "done = convert_gguf.convert_gguf\n"

@@ -196,7 +196,11 @@ def test_adding_by_others_is_not_told_to_outsiders(served: Served) -> None:
     for path in (at, f"{at}/events", f"{at}/curve"):
         assert get(served, "outsider", path)[0] == 404
         assert "薪酬" not in str(get(served, "outsider", "/jobs")[1])
-    assert [one["id"] for one in get(served, "outsider", "/jobs")[1]] == [own.id]
+    assert [one["id"] for one in get(served, "outsider", "/jobs")[1]["data"]] == [own.id]
+    for _ in range(3):
+        queue.add("school", "add", "add 薪酬.md", {"paths": []}, "owner")
+    page = get(served, "outsider", "/jobs?limit=1")[1]
+    assert ([one["id"] for one in page["data"]], page["has_more"]) == ([own.id], False), "nothing hidden is counted"
     assert get(served, "owner", at)[0] == 200
     for path in ("cancel", "pause", "resume"):
         assert post(served, "writer", f"/api/workspaces/school{at}/{path}", None)[0] == 404

@@ -224,6 +224,40 @@ def test_what_was_held_before_a_reboot_is_held_no_more(tmp_path: Path) -> None:
     assert list(held.values()) == [True, False, False, False]
 
 
+def test_jobs_are_listed_page_by_page(tmp_path: Path) -> None:
+    """Each once and newest first, also where several were made in one moment and where more come meanwhile."""
+    Workspace.create(tmp_path / "school")
+    Workspace.create(tmp_path / "other")
+    at = "/api/workspaces/school/jobs"
+    with serving(tmp_path, jobs_run=False) as served:
+        queue, state = served.house.queue, served.house.state
+        made = [queue.add("school", ("exam", "teach")[n % 2], f"名 {n} 🎓", {"name": "a"}, "local") for n in range(25)]
+        foreign = queue.add("other", "exam", "exam", {}, "local")
+        with state.change() as db:
+            db.executemany("update jobs set created = ? where id = ?", [(n // 4, job.id) for n, job in enumerate(made)])
+        _, whole, _ = served.send("GET", f"{at}?limit=1000")
+        ids = [job["id"] for job in whole["data"]]
+        assert (set(ids), len(ids), whole["has_more"]) == ({job.id for job in made}, 25, False)
+        assert [job["created"] for job in whole["data"]] == sorted((n // 4 for n in range(25)), reverse=True)
+        pages, after, more = list[str](), "", True
+        while more:
+            _, page, _ = served.send("GET", f"{at}?limit=7&after={after}")
+            pages += [job["id"] for job in page["data"]]
+            after, more = pages[-1], page["has_more"]
+            queue.add("school", "exam", "newer", {}, "local")
+        assert pages == ids
+        _, teaching, _ = served.send("GET", f"{at}?kind=teach&limit=12")
+        assert ({job["kind"] for job in teaching["data"]}, len(teaching["data"])) == ({"teach"}, 12)
+        assert not teaching["has_more"]
+        assert served.send("GET", f"{at}?limit=12&kind=teach&kind=exam")[1]["has_more"]
+        assert served.send("GET", f"{at}?after={ids[-1]}")[1] == {"data": [], "has_more": False}
+        for unknown in ("job-none", foreign.id):
+            status, wrong, _ = served.send("GET", f"{at}?after={unknown}")
+            assert (status, wrong["error"]["code"]) == (404, "job_not_found")
+        for wrong in ("kind=dance", "limit=0", "limit=1001"):
+            assert served.send("GET", f"{at}?{wrong}")[0] == 422
+
+
 def test_records_that_cannot_be_used_are_never_made_anew(tmp_path: Path) -> None:
     file = tmp_path / "serve.sqlite"
     file.write_bytes(b"not a database at all" * 100)

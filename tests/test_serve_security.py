@@ -330,7 +330,7 @@ def test_hostile_documents_become_faults_and_the_server_lives(served: Served) ->
     }.items():
         assert upload(served, name, content)[0] == 202
     _, jobs, _ = served.send("GET", "/api/workspaces/school/jobs", headers=by("writer"))
-    for job in jobs:
+    for job in jobs["data"]:
         for _ in range(600):
             _, now, _ = served.send("GET", f"/api/workspaces/school/jobs/{job['id']}", headers=by("writer"))
             if now["status"] in ("done", "failed"):

@@ -115,6 +115,26 @@ def test_a_teaching_is_watched_through_a_refresh(browser: sync_api.Browser, tmp_
         page.locator(".watched .tag", has_text="cancelled").wait_for()
 
 
+def test_earlier_teachings_are_shown_page_by_page(browser: sync_api.Browser, tmp_path: Path) -> None:
+    Workspace.create(tmp_path / "school")
+    with serving(tmp_path, page=PAGE, jobs_run=False) as served, visiting(browser, served) as page:
+        for number in range(45):
+            served.house.queue.add("school", "teach", f"teach 书 {number} 🎓", {"name": f"n{number}"}, "local")
+            served.house.queue.add("school", "exam", "exam", {}, "local")
+        page.goto(f"{served.url}/#/teach")
+        rows, more = page.locator("tbody tr"), page.get_by_role("button", name="Show more")
+        rows.nth(19).wait_for()
+        assert rows.count() == 20
+        assert "书 44 🎓" in rows.first.inner_text()
+        more.click()
+        rows.nth(39).wait_for()
+        more.click()
+        rows.nth(44).wait_for()
+        assert rows.count() == 45
+        assert "书 0 🎓" in rows.last.inner_text()
+        assert more.count() == 0
+
+
 def test_answers_stand_side_by_side_and_hostile_text_stays_text(browser: sync_api.Browser, tmp_path: Path) -> None:
     tiny_school(tmp_path)
     with serving(tmp_path / "house", page=PAGE) as served, visiting(browser, served) as page:
@@ -625,7 +645,7 @@ def test_an_exam_is_sat_and_its_report_read_in_chinese(browser: sync_api.Browser
             sat = json.loads((here.exam("期末") / "scores.json").read_text("utf-8"))
         marks = sat["assistants"]["bare"]["marks"]
         assert {name.partition("/")[0] for name in marks} == {"knowledge", "unanswerable", "own"}
-        (job,) = served.send("GET", "/api/workspaces/school/jobs")[1]
+        (job,) = served.send("GET", "/api/workspaces/school/jobs")[1]["data"]
         assert (job["kind"], job["given"]["k"]) == ("exam", 3)
 
 

@@ -4,32 +4,60 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
+import signal
 from pathlib import Path
 from typing import Any
 
 from shuyuan.base.errors import Fixable
+from shuyuan.base.progress import human_bytes
+from shuyuan.load.confined import run_confined
+from shuyuan.load.header import read_header
 from shuyuan.load.quiet import quiet
+
+MEMORY_BYTES = 4 << 30  # that a conversion may take, and besides
+BYTES_A_WEIGHT = 24  # as it is read, unpacked, held twice and written
+SECONDS = 60  # of processor time, and one more for each million weights
+_WAIT = 10  # times as long on the clock
 
 
 def convert_gguf(file: Path, folder: Path, stored: str, tied: bool) -> None:
     """Write the model in `file` to `folder` with weights in `stored` (a torch dtype's name; "" = by size).
 
-    `tied`: give input and output one matrix again, the output's (kept in more bits than the input's). Raises `Fixable`
-    when transformers cannot read this kind of model.
+    `tied`: give input and output one matrix again, the output's (kept in more bits than the input's). It is done by a
+    confined process (`converting.py`), for the file may be a stranger's. Raises `Fixable` when the header cannot be,
+    when transformers cannot read this kind of model, and when that takes more than a file of this size can need.
     """
+    weights = read_header(file).weights
+    memory, seconds = MEMORY_BYTES + BYTES_A_WEIGHT * weights, SECONDS + weights // 1_000_000
+    given = [str(file), str(folder), stored, "tied" if tied else "", str(memory), str(seconds)]
+    said, status = run_confined("shuyuan.load.converting", given, _WAIT * seconds)
+    told = json.loads(said[-1]) if said and said[-1].startswith("{") else {}
+    if status == 0 and "what" not in told:
+        return
+    hint = "give the model's Hugging Face folder instead, or a GGUF of a kind it knows"
+    if told.get("disk"):
+        raise Fixable(told["what"], told["hint"], told["place"])
+    raise Fixable(_why(told.get("what"), status, memory, seconds), hint, file)
+
+
+def _why(wrong: str | None, status: int, memory: int, seconds: int) -> str:
+    if wrong:
+        return f"transformers cannot read this GGUF model: {wrong}"
+    if -status == signal.SIGXCPU:
+        return f"converting this GGUF model takes more than {seconds} seconds of processor time"
+    if -status in (signal.SIGKILL, signal.SIGABRT):
+        return f"converting this GGUF model takes more than {human_bytes(memory)} of memory, or was stopped"
+    return f"converting this GGUF model makes its process crash ({status})"
+
+
+def convert_here(file: Path, folder: Path, stored: str, tied: bool) -> None:
+    """See `convert_gguf`: the work itself. Raises whatever the libraries do."""
     import torch
 
     with quiet():
-        try:
-            tokenizer = _tokenizer(file)
-            loaded = _loaded(file, getattr(torch, stored) if stored else torch.bfloat16)
-        except Exception as error:  # tokenizers raises no narrower kind
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise Fixable(
-                f"transformers cannot read this GGUF model: {reason}",
-                "give the model's Hugging Face folder instead, or a GGUF of a kind it knows",
-                file,
-            ) from error
+        tokenizer = _tokenizer(file)
+        loaded = _loaded(file, getattr(torch, stored) if stored else torch.bfloat16)
         plain = _plain(loaded, tied)
         del loaded
         ends = [plain.config.eos_token_id, plain.config.pad_token_id]  # padding written out is an end too

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
 from shuyuan.base.errors import Fixable
 from shuyuan.base.settings import Settings
 from shuyuan.load.catalogue import Wanted
-
-_AGAIN = "fetch or export it again"
+from shuyuan.load.header import AGAIN, read_header
 
 
 class Gguf(Settings):
@@ -22,31 +21,14 @@ class Gguf(Settings):
     def fetch(self, wanted: Wanted | None = None, folder: Path | None = None) -> Path:
         """The file itself, once checked. Raises `Fixable`: another format, cut short, one shard of several."""
         path = Path(self.path).expanduser().resolve()
-        with path.open("rb") as stream:
-            if stream.read(4) != b"GGUF":
-                raise Fixable("this is not a GGUF file: it does not start with 'GGUF'", _AGAIN, path)
-        reader = _opened(path)
-        size = path.stat().st_size
-        for tensor in reader.tensors:
-            if tensor.data_offset + tensor.n_bytes > size:
-                raise Fixable(f"the file is cut short: '{tensor.name}' lies beyond its end", _AGAIN, path)
-        shards = reader.get_field("split.count")
-        if shards is not None and shards.contents() > 1:
+        fields = read_header(path).fields
+        if (shards := fields.get("split.count") or 0) > 1:
             raise Fixable(
-                f"this is one of {shards.contents()} shards",
+                f"this is one of {shards} shards",
                 "join them first: llama-gguf-split --merge FIRST_SHARD WHOLE.gguf",
                 path,
             )
         for needed in ("general.architecture", "tokenizer.ggml.model"):
-            if reader.get_field(needed) is None:
-                raise Fixable(f"the file lacks '{needed}', so it is not a whole language model", _AGAIN, path)
+            if needed not in fields:
+                raise Fixable(f"the file lacks '{needed}', so it is not a whole language model", AGAIN, path)
         return path
-
-
-def _opened(path: Path) -> Any:
-    from gguf import GGUFReader
-
-    try:
-        return GGUFReader(path)
-    except Exception as error:  # whatever numpy makes of bytes that are not what they claim to be
-        raise Fixable(f"not a whole GGUF file: {error}", _AGAIN, path) from None

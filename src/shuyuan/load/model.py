@@ -14,6 +14,7 @@ from shuyuan.base.errors import Fixable
 from shuyuan.base.files import read_json
 from shuyuan.load.pulling import pull, read_manifest
 from shuyuan.load.quiet import quiet
+from shuyuan.load.stranger import keep_apart
 from shuyuan.load.trial import try_tokenizer
 
 if TYPE_CHECKING:
@@ -100,14 +101,19 @@ def _contiguous(_: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> tuple[to
 
 
 def open_tokenizer(folder: Path) -> Any:
-    """The tokenizer in a model folder, tried before (`trial.py`). Raises `Fixable` when there is none to be used."""
+    """The tokenizer in a model folder, tried before (`trial.py`); a stranger's chat template is rendered apart from it.
+
+    Raises `Fixable` when there is none to be used.
+    """
     from transformers import AutoTokenizer
 
     try_tokenizer(folder)
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # tokenizers raises no narrower kind
         raise _unopened(folder, "tokenizer", error) from error
+    keep_apart(tokenizer, str(read_manifest(folder).get("name") or folder.name), folder)
+    return tokenizer
 
 
 def compute_dtype(folder: Path) -> torch.dtype:

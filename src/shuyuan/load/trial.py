@@ -7,11 +7,7 @@ known again by the content of the files, so that a folder is tried anew only whe
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import threading
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -20,11 +16,11 @@ from shuyuan.base.errors import Fixable
 from shuyuan.base.files import fingerprint, read_json, sha256_of, write_whole
 from shuyuan.base.progress import human_bytes
 from shuyuan.base.workspace import home
+from shuyuan.load.confined import run_confined
 from shuyuan.load.tried import MEMORY_BYTES, STEPS, file_of
 
 TRIAL = 1  # raised when other things are tried
 WAIT_SECONDS = 120.0  # of wall time for all of it; a fault ends by its processor time long before
-_MOST_SAID = 1 << 16  # bytes
 _HASHED_BYTES = 64 << 20  # a larger file is known by its size and time
 _NOT_READ = {"config.json", "generation_config.json", "shuyuan.json"}  # of the first only the kinds count
 
@@ -49,25 +45,7 @@ def try_tokenizer(folder: Path) -> None:
 
 def _tried(folder: Path) -> str:
     """What is wrong, by the name of the file; "" when nothing is."""
-    child = subprocess.Popen(
-        [sys.executable, "-B", "-P", "-m", "shuyuan.load.tried", str(folder.resolve())],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "MALLOC_ARENA_MAX": "2"},
-        start_new_session=True,
-    )
-    timer = threading.Timer(WAIT_SECONDS, child.kill)
-    timer.start()
-    assert child.stdout
-    try:
-        said = child.stdout.read(_MOST_SAID).decode("utf-8", "replace").splitlines()
-        status = child.wait()
-    finally:
-        timer.cancel()
-        child.kill()
-        child.wait()
-        child.stdout.close()
+    said, status = run_confined("shuyuan.load.tried", [str(folder.resolve())], WAIT_SECONDS)
     if said and said[-1].startswith("{"):
         return str(json.loads(said[-1])["fault"])
     return _why(folder, said[-1] if said else "", status)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -33,52 +33,54 @@ _FILES_EACH = 2_000  # then a reader is replaced, so that no leak lasts
 T = TypeVar("T")
 
 
-class Reader:
-    """One process that reads files, started when it is needed and again after a file was too much for it."""
+class Ended(Exception):  # noqa: N818  (it names what happened to the process)
+    """A process died with `status`, as `Popen` has it; or it is to end: `silent` for long, or `size_bytes` at once."""
 
-    def __init__(self, silent_seconds: float = SILENT_SECONDS) -> None:
-        self._silent_seconds = silent_seconds
+    def __init__(self, status: int = 0, *, silent: bool = False, size_bytes: int = 0) -> None:
+        super().__init__()
+        self.status, self.silent, self.size_bytes = status, silent, size_bytes
+
+
+class Child:
+    """A process of `module` that takes lines of JSON and answers with JSON, its length in four bytes before it.
+
+    It is started when it is needed, and again after one that has ended.
+    """
+
+    def __init__(self, module: str, silent_seconds: float = SILENT_SECONDS) -> None:
+        self._module, self._silent_seconds = module, silent_seconds
         self._process: subprocess.Popen[bytes] | None = None
-        self._read = 0
 
-    def read(self, path: Path, source: str) -> list[Part]:
-        """The parts of one file: its document and those of the files inside, or what is wrong with it."""
-        parts: list[Part] = []
-        try:
-            process = self._started()
-            assert process.stdin
-            process.stdin.write(json.dumps({"path": str(path), "source": source}).encode() + b"\n")
-            process.stdin.flush()
-            while not (answer := self._answer(process)).get("end"):
-                if not answer.get("alive"):
-                    document = answer.pop("document")
-                    parts.append(Part(**{**answer, "document": Document.of(document) if document else None}))
-            self._read += 1
-            if self._read >= _FILES_EACH or any(part.short for part in parts):
-                self.close()
-        except _Ended as ended:
-            parts.append(Part(source, fault=f"{path}: {ended}\nhint: leave it out with --exclude, or repair it"))
-            self.close()
-        except BrokenPipeError:
-            self.close()
-            parts.append(Part(source, fault=f"{path}: the process that reads files could not be started"))
-        return parts
+    @property
+    def running(self) -> bool:
+        """Whether there is a process."""
+        return self._process is not None and self._process.poll() is None
 
-    def picture(self, path: Path, page: int) -> bytes:
-        """A page of a PDF or of a file of pictures as PNG; `Fixable` when it cannot be drawn."""
-        try:
-            process = self._started()
-            assert process.stdin
-            process.stdin.write(json.dumps({"path": str(path), "page": page}).encode() + b"\n")
-            process.stdin.flush()
-            while (answer := self._answer(process)).get("alive"):
-                pass
-        except (_Ended, BrokenPipeError) as ended:
+    def tell(self, asked: Mapping[str, Any]) -> None:
+        """Start it where it does not run, and send it a line; `BrokenPipeError` when it has ended."""
+        if not self.running:
             self.close()
-            raise Fixable(f"page {page}: {ended}", "open its text instead") from None
-        if answer["fault"]:
-            raise Fixable(answer["fault"], answer["hint"])
-        return base64.b64decode(answer["picture"])
+            one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+            self._process = subprocess.Popen(
+                [sys.executable, "-B", "-P", "-m", self._module],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, **one_thread},
+                start_new_session=True,  # Ctrl-C is for us: it ends with its input
+            )
+        assert self._process
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps(asked).encode() + b"\n")
+        self._process.stdin.flush()
+
+    def answer(self) -> dict[str, Any]:
+        """Its next answer. Raises `Ended`; who hears that closes it."""
+        (size,) = struct.unpack(">I", self._bytes(4))
+        if size > MOST_ANSWER:
+            raise Ended(size_bytes=size)
+        answer: dict[str, Any] = json.loads(self._bytes(size))
+        return answer
 
     def close(self) -> None:
         """End the process, whatever it is doing."""
@@ -89,41 +91,82 @@ class Reader:
                     with suppress(BrokenPipeError):
                         stream.close()
             self._process.wait()
-        self._process, self._read = None, 0
+        self._process = None
 
-    def _started(self) -> subprocess.Popen[bytes]:
-        if self._process is None or self._process.poll() is not None:
-            self.close()
-            one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
-            self._process = subprocess.Popen(
-                [sys.executable, "-B", "-P", "-m", "shuyuan.read.child"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env={**os.environ, **one_thread},
-                start_new_session=True,  # Ctrl-C is for us: a reader ends with its input
-            )
-        return self._process
-
-    def _answer(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:
-        (size,) = struct.unpack(">I", self._bytes(process, 4))
-        if size > MOST_ANSWER:
-            raise _Ended(f"refused: it gives {human_bytes(size)} of text, at most {human_bytes(MOST_ANSWER)} are read")
-        answer: dict[str, Any] = json.loads(self._bytes(process, size))
-        return answer
-
-    def _bytes(self, process: subprocess.Popen[bytes], count: int) -> bytes:
-        assert process.stdout
+    def _bytes(self, count: int) -> bytes:
+        assert self._process
+        assert self._process.stdout
         pieces, deadline = bytearray(), time.monotonic() + self._silent_seconds
         while len(pieces) < count:
-            ready, _, _ = select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))
+            ready, _, _ = select.select([self._process.stdout], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
-                raise _Ended(f"refused: reading it takes more than {self._silent_seconds:.0f} seconds")
-            piece = os.read(process.stdout.fileno(), min(count - len(pieces), 1 << 20))
+                raise Ended(silent=True)
+            piece = os.read(self._process.stdout.fileno(), min(count - len(pieces), 1 << 20))
             if not piece:
-                raise _Ended(_why(process.wait()))
+                raise Ended(self._process.wait())
             pieces += piece
         return bytes(pieces)
+
+
+class Reader(Child):
+    """One process that reads files, started when it is needed and again after a file was too much for it."""
+
+    def __init__(self, silent_seconds: float = SILENT_SECONDS) -> None:
+        super().__init__("shuyuan.read.child", silent_seconds)
+        self._read = 0
+
+    def read(self, path: Path, source: str) -> list[Part]:
+        """The parts of one file: its document and those of the files inside, or what is wrong with it."""
+        parts: list[Part] = []
+        try:
+            self.tell({"path": str(path), "source": source})
+            while not (answer := self.answer()).get("end"):
+                if not answer.get("alive"):
+                    document = answer.pop("document")
+                    parts.append(Part(**{**answer, "document": Document.of(document) if document else None}))
+            self._read += 1
+            if self._read >= _FILES_EACH or any(part.short for part in parts):
+                self.close()
+        except Ended as ended:
+            fault = f"{path}: {self._why(ended)}\nhint: leave it out with --exclude, or repair it"
+            parts.append(Part(source, fault=fault))
+            self.close()
+        except BrokenPipeError:
+            self.close()
+            parts.append(Part(source, fault=f"{path}: the process that reads files could not be started"))
+        return parts
+
+    def picture(self, path: Path, page: int) -> bytes:
+        """A page of a PDF or of a file of pictures as PNG; `Fixable` when it cannot be drawn."""
+        try:
+            self.tell({"path": str(path), "page": page})
+            while (answer := self.answer()).get("alive"):
+                pass
+        except (Ended, BrokenPipeError) as ended:
+            self.close()
+            why = self._why(ended) if isinstance(ended, Ended) else str(ended)
+            raise Fixable(f"page {page}: {why}", "open its text instead") from None
+        if answer["fault"]:
+            raise Fixable(answer["fault"], answer["hint"])
+        return base64.b64decode(answer["picture"])
+
+    def close(self) -> None:
+        """End the process, whatever it is doing."""
+        super().close()
+        self._read = 0
+
+    def _why(self, ended: Ended) -> str:
+        if ended.silent:
+            return f"refused: reading it takes more than {self._silent_seconds:.0f} seconds"
+        if size := ended.size_bytes:
+            return f"refused: it gives {human_bytes(size)} of text, at most {human_bytes(MOST_ANSWER)} are read"
+        if -ended.status == signal.SIGXCPU:
+            return f"refused: reading it takes more than {CPU_SECONDS} seconds of processor time"
+        if -ended.status in (signal.SIGKILL, signal.SIGABRT):
+            most = human_bytes(MEMORY_BYTES)
+            return f"refused: reading it takes more than {most} of memory, or the system stopped it"
+        name = signal.Signals(-ended.status).name if ended.status < 0 else f"exit {ended.status}"
+        return f"its parser crashed ({name})"
 
 
 class Readers:
@@ -171,15 +214,3 @@ class Readers:
             return reader.read(path, source)
         finally:
             self._idle.put(reader)
-
-
-class _Ended(Exception):  # noqa: N818  (it names what happened to the process)
-    pass
-
-
-def _why(status: int) -> str:
-    if -status == signal.SIGXCPU:
-        return f"refused: reading it takes more than {CPU_SECONDS} seconds of processor time"
-    if -status in (signal.SIGKILL, signal.SIGABRT):
-        return f"refused: reading it takes more than {human_bytes(MEMORY_BYTES)} of memory, or the system stopped it"
-    return f"its parser crashed ({signal.Signals(-status).name if status < 0 else f'exit {status}'})"

@@ -14,6 +14,7 @@ import struct
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 CPU_SECONDS = 120  # for one file, and again for each page whose words are recognised
@@ -41,10 +42,15 @@ _ALLOW, _EPERM = 0x7FFF0000, 0x00050001
 _alive: list[Callable[[], None]] = []
 
 
-def confine(alive: Callable[[], None], memory_bytes: int = MEMORY_BYTES) -> None:
-    """Give up, for the rest of this process, what reading does not need. `alive` is called by `more_time`."""
+def confine(
+    alive: Callable[[], None], memory_bytes: int = MEMORY_BYTES, into: Path | None = None, most_bytes: int = 0
+) -> None:
+    """Give up, for the rest of this process, what reading does not need. `alive` is called by `more_time`.
+
+    `into`: a folder in which it may write files of at most so many bytes each; None: nowhere.
+    """
     _alive.append(alive)
-    for kind, most in (("CORE", 0), ("FSIZE", 0), ("AS", memory_bytes)):
+    for kind, most in (("CORE", 0), ("FSIZE", most_bytes), ("AS", memory_bytes)):
         with suppress(ValueError, OSError):  # macOS refuses the one on memory; a lower one that is there stays
             resource.setrlimit(getattr(resource, f"RLIMIT_{kind}"), (most, most))
     if platform.system() == "Linux":
@@ -52,7 +58,7 @@ def confine(alive: Callable[[], None], memory_bytes: int = MEMORY_BYTES) -> None
         libc.prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0)
         if platform.machine() in _CALLS and sys.maxsize > 2**32:
             _seccomp(libc, *_CALLS[platform.machine()])
-    sys.addaudithook(_refuse)
+    sys.addaudithook(partial(_refuse, into and into.resolve()))
 
 
 def more_time(seconds: int = CPU_SECONDS) -> None:
@@ -92,11 +98,13 @@ def _seccomp(libc: ctypes.CDLL, architecture: int, calls: tuple[int, ...]) -> No
         libc.prctl(_PR_SET_SECCOMP, _FILTER, ctypes.byref(header), 0, 0)
 
 
-def _refuse(event: str, given: tuple[object, ...]) -> None:
+def _refuse(into: Path | None, event: str, given: tuple[object, ...]) -> None:
     if event == "open":
-        mode, flags = given[1], given[2]
+        path, mode, flags = given
         writes = isinstance(flags, int) and flags & _WRITING
         if writes or (isinstance(mode, str) and set(mode) & set("wax+")):
-            raise PermissionError(f"reading may not write: {given[0]!r}")
+            if into and isinstance(path, (str, Path)) and Path(path).resolve().is_relative_to(into):
+                return
+            raise PermissionError(f"reading may not write: {path!r}")
     elif event.startswith(_REFUSED_EVENTS):
         raise PermissionError(f"reading may not do this: {event}")

@@ -20,7 +20,7 @@ from shuyuan.base.workspace import Workspace, checked_name
 from shuyuan.examine.papers import USUAL
 from shuyuan.serve.access import Door, Visitor
 from shuyuan.serve.limits import Body
-from shuyuan.serve.queue import ENDED, Job
+from shuyuan.serve.queue import ENDED, Job, Kind
 from shuyuan.serve.refusals import Refused
 from shuyuan.serve.sse import Event, stream
 from shuyuan.serve.tail import Tail
@@ -55,7 +55,7 @@ class JobBody(BaseModel):
 
     id: str
     workspace: str
-    kind: Literal["teach", "add", "exam", "tuning", "pull"]
+    kind: Kind
     title: str
     status: Literal["queued", "running", "paused", "done", "failed", "cancelled"]
     wanted: str = Field(description="pause or cancel, while a running job has not yet stopped")
@@ -68,6 +68,13 @@ class JobBody(BaseModel):
     given: dict[str, Any] = Field(description="what was asked for")
     result: dict[str, Any] | None = Field(description="what a finished job brought: `assistant`, `exam`, counts")
     error: Problem | None
+
+
+class JobList(BaseModel):
+    """A page of a list; `after` of the next is the last one's id."""
+
+    data: list[JobBody]
+    has_more: bool
 
 
 class MixBody(Body):
@@ -152,10 +159,22 @@ def pull(visitor: Writer, workspace: str, order: PullOrder) -> JobBody:
 
 
 @router.get("/jobs")
-def jobs(visitor: Reader, workspace: str, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[JobBody]:
+def jobs(
+    visitor: Reader,
+    workspace: str,
+    after: Annotated[str, Query(max_length=100, description="the last job of the page before")] = "",
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    kind: Annotated[list[Kind], Query(max_length=5, description="only these; none: all")] = [],  # noqa: B006
+) -> JobList:
     """The workspace's jobs, newest first."""
-    jobs = visitor.house.queue.jobs(visitor.workspace, most=limit)
-    return [job_body(job) for job in jobs if _shown(visitor, job)]
+    queue, shown = visitor.house.queue, list[Job]()
+    while len(shown) <= limit:
+        page = queue.jobs(visitor.workspace, tuple(kind), limit + 1, after)
+        shown += [job for job in page if _shown(visitor, job)]
+        if len(page) <= limit:
+            break
+        after = page[-1].id
+    return JobList(data=[job_body(job) for job in shown[:limit]], has_more=len(shown) > limit)
 
 
 @router.get("/jobs/{job}")

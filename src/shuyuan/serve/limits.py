@@ -28,6 +28,9 @@ class Bounds(Settings):
         int, Field(ge=1, le=MOST_TOKENS, description="most tokens that one answer may ask for")
     ] = 4096
     answer_seconds: Annotated[float, Field(gt=0, le=86_400, description="an answer is cut after this long")] = 600.0
+    unread_seconds: Annotated[
+        float, Field(gt=0, le=86_400, description="a reader who takes nothing of what waits is cut off after this long")
+    ] = 60.0
     body_bytes: Annotated[int, Field(ge=1024, le=1 << 30, description="most bytes of a JSON request")] = 4_000_000
     upload_bytes: Annotated[int, Field(ge=1024, le=1 << 40, description="most bytes of an upload")] = 500_000_000
     requests_a_minute: Annotated[int, Field(ge=1, le=1_000_000, description="of one key; then 429")] = 1200

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -20,6 +19,7 @@ from shuyuan.serve.access import Door, Visitor
 from shuyuan.serve.limits import MOST_TOKENS, Body
 from shuyuan.serve.refusals import OllamaError, described
 from shuyuan.serve.speaking import Talk, while_there
+from shuyuan.serve.sse import begun, written
 
 router = APIRouter(prefix="/api", tags=["ollama"], responses=described(OllamaError))
 _LINES: dict[int | str, dict[str, Any]] = {200: {"content": {"application/x-ndjson": {"schema": {}}}}}  # streamed
@@ -127,27 +127,20 @@ async def _answered(request: Request, visitor: Visitor, wanted: _Wanted, turns: 
     if not wanted.stream:
         answer = await while_there(request, house.speaker.answer(talk))
         return {**_piece(wanted.model, answer.text, form), **_end(answer)}
-    pieces = house.speaker.pieces(talk)
-    first = await while_there(request, anext(pieces))
-    return StreamingResponse(_lines(wanted.model, first, pieces, form), media_type="application/x-ndjson")
+    pieces = await while_there(request, begun(house.speaker.pieces(talk)))
+    lines = written(request, pieces, partial(_line, wanted.model, form), _as_line)
+    return StreamingResponse(lines, media_type="application/x-ndjson")
 
 
-async def _lines(
-    model: str, first: str | Answer, pieces: AsyncGenerator[str | Answer, None], form: str
-) -> AsyncIterator[str]:
-    try:
-        yield _line(model, first, form)
-        async for piece in pieces:
-            yield _line(model, piece, form)
-    finally:
-        await pieces.aclose()
-
-
-def _line(model: str, piece: str | Answer, form: str) -> str:
+def _line(model: str, form: str, piece: str | Answer) -> str:
     if isinstance(piece, str):
         said = {**_piece(model, piece, form), "done": False}
     else:
         said = {**_piece(model, "", form), **_end(piece)}
+    return _as_line(said)
+
+
+def _as_line(said: dict[str, Any]) -> str:
     return json.dumps(said, ensure_ascii=False) + "\n"
 
 

@@ -99,11 +99,16 @@ class Queue:
             raise Refused(404, f"there is no job '{job[:100]}'", code="job_not_found")
         return Job.of(row)
 
-    def jobs(self, workspace: str, kinds: tuple[str, ...] = (), most: int = 1000) -> list[Job]:
-        """The jobs of a workspace, newest first."""
-        marks = f"and kind in ({', '.join('?' * len(kinds))})" if kinds else ""
-        query = f"select * from jobs where workspace = ? {marks} order by created desc, id limit ?"
-        return [Job.of(row) for row in self.state.rows(query, (workspace, *kinds, most))]
+    def jobs(self, workspace: str, kinds: tuple[str, ...] = (), most: int = 1000, after: str = "") -> list[Job]:
+        """The jobs of a workspace, newest first; those behind the job `after` (`Refused` 404: there is none)."""
+        query, given = "select * from jobs where workspace = ?", [workspace]
+        if kinds:
+            query += f" and kind in ({', '.join('?' * len(kinds))})"
+            given += kinds
+        if after:
+            query += " and (-created, id) > (select -created, id from jobs where id = ?)"
+            given.append(self.get(after, workspace).id)
+        return [Job.of(row) for row in self.state.rows(f"{query} order by -created, id limit ?", (*given, most))]
 
     def wish(self, job: Job, wanted: Literal["pause", "cancel"]) -> Job:
         """Pause or cancel: at once when it does not run, else as soon as its worker hears of it."""

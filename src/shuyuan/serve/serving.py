@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -18,6 +19,7 @@ from shuyuan.serve.app import PAGE, build_app
 from shuyuan.serve.house import House
 from shuyuan.serve.limits import Bounds
 from shuyuan.serve.state import STATE
+from shuyuan.serve.unread import Watched
 
 SHUTDOWN_SECONDS = 5  # for answers that are being written when the server is told to stop
 ENDING_SECONDS = 2  # of these, to tell their readers that they are cut
@@ -70,6 +72,7 @@ def configured(app: FastAPI) -> uvicorn.Config:
         access_log=False,  # addresses may hold what people look for
         server_header=False,
         date_header=False,
+        http=partial(Watched, unread_seconds=app.state.house.bounds.unread_seconds),  # type: ignore[arg-type]
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         h11_max_incomplete_event_size=64_000,

@@ -5,7 +5,9 @@ import type { Job, Point } from './records'
 
 export const ended = (job: Job): boolean => job.status === 'done' || job.status === 'failed' || job.status === 'cancelled'
 export const startJob = (kind: 'teach' | 'exam', order: Record<string, unknown>) => post<Job>(`${at.value}/jobs/${kind}`, order)
-export const allJobs = () => get<Job[]>(`${at.value}/jobs`)
+/** A page of the jobs of one kind, newest first, from the beginning or after the last one shown. */
+export const listJobs = (kind: Job['kind'], after = '', limit = 20) =>
+  get<{ data: Job[]; has_more: boolean }>(`${at.value}/jobs?${new URLSearchParams({ kind, after, limit: `${limit}` })}`)
 export const steer = (id: string, verb: 'cancel' | 'pause' | 'resume') => post<Job>(`${at.value}/jobs/${id}/${verb}`)
 export const nameOf = (job: Job): string => String(job.result?.assistant ?? job.result?.exam ?? job.title)
 export function wrong({ error }: Job): string {
