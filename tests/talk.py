@@ -13,6 +13,7 @@ from pathlib import Path
 
 # Who says things, and which of their arguments people read.
 SAYS = {"Fixable": (0, 1), "Quoted": (0, 1), "Diverged": (0, 1), "SourceFailed": (0, 1), "_Ended": (0,)}
+SAYS |= {"told": (0,), "word": (0,), "heads": tuple(range(9)), "labelled": (0,)}
 SAYS |= {"Refused": (1, 2), "say": (0,), "Bar": (0, 2), "follow": (1, 3), "broken": (1,)}
 NAMED = ("what", "hint", "fault")
 # What makes a text for somebody else to say: all that stands in it is said.
