@@ -113,7 +113,7 @@ def test_all_that_the_terminal_can_show_is_said_in_chinese() -> None:
         for path in sorted((HOUSE / room).glob("*.py")):
             if (room == "serve" and path.stem in FOR_PROGRAMS) or (room, path.stem) == ("examine", "report"):
                 continue
-            for line, text in talk.said(path):
+            for line, text in (*talk.said(path), *talk.reasons(path)):
                 if text not in kinds and not {text, f"| {text}"} & ALL.keys():
                     shown = table.in_chinese(talk.HOLE.sub("7", text))  # put together from others
                     if re.search("[a-z]{3}", shown):

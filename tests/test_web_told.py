@@ -25,7 +25,7 @@ ROOMS = [room for room in house.ROOMS if room not in ("web", "cli")]
 FOR_PROGRAMS = ["anthropic", "embeddings", "files", "images", "models", "sse", "tuning", "wire"]
 # What the page never asks for: it is reached from a terminal, from Python, or by a program through the API.
 ELSEWHERE = {
-    "prepare": "calls conversations dataset_info gathering making mixture quiz shapes",
+    "prepare": "asking calls conversations dataset_info gates gathering making mixture quiz shapes",
     "load": "shaping",
     "measure": "labels",
     "read": "address",

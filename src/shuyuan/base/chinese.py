@@ -6,7 +6,6 @@ filled in as they are, {0*} is a text that is said in Chinese too. `web/src/chin
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -57,6 +56,8 @@ def listed(parts: Iterable[str]) -> str:
 
 @cache
 def _table() -> Table:
+    import json  # not for who reads English
+
     house = Path(__file__).resolve().parent.parent
     words: dict[str, str] = {}
     for name in TABLES:

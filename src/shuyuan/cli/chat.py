@@ -123,7 +123,7 @@ class Talk:
         if mode not in ("query", "chat"):
             raise Fixable(f"there is no mode '{mode}'", "/mode query or /mode chat")
         self.assistant, self._mode = in_mode(self.assistant, mode), mode
-        return told(f"mode: {mode}")
+        return labelled("mode", mode)
 
     def _show(self, _: str) -> str:
         if self._answer is None:

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from shuyuan.base.chinese import told, word
+from shuyuan.base.chinese import told
 from shuyuan.cli.shell import Command, Desk, heads, table
 from shuyuan.prepare.making import MAKERS
 
@@ -61,7 +61,7 @@ shuyuan exam make --model bare --judge bare
             judge=self.judge,
         )
         counts = Counter((row.made, row.kind or "–", row.language, row.use) for row in made.rows)
-        lines = [(*map(word, key), number) for key, number in sorted(counts.items())]
+        lines = [(*key, number) for key, number in sorted(counts.items())]
         shown = table(lines, heads("made from", "kind", "language", "use", "rows"))
         after = told(f"{made.file}: read it, edit it, then: shuyuan add --questions {made.file}")
         desk.show(f"{shown}\n\n{after}", made)
