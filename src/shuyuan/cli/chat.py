@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from shuyuan.base.chinese import labelled, told
+from shuyuan.base.chinese import labelled, told, word
 from shuyuan.base.errors import Fixable, near_miss
 from shuyuan.base.progress import say
 from shuyuan.base.records import Answer, Assistant, Message
@@ -66,7 +66,7 @@ shuyuan chat --with lora+retrieve --mode chat
                 elif line:
                     talk.ask(line)
             except KeyboardInterrupt:
-                say("\nstopped")
+                say("\n" + word("stopped"))
             except Fixable as wrong:
                 say(str(wrong))
 

@@ -56,7 +56,8 @@ shuyuan curve retrieve --questions 40        shares of the documents
             (f"{point.share:.0%}", f"{point.amount:,}", _shown(point.everything), _shown(point.taught))
             for point in found.points
         ]
-        columns = heads("share", f"{found.what} taught", "right, all questions", "right, of what was taught")
+        taught = "examples taught" if found.what == "examples" else "documents taught"
+        columns = heads("share", taught, "right, all questions", "right, of what was taught")
         desk.show(f"{table(rows, columns)}\n\n{report_of(sat)}", found)
         return 0
 
