@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -18,9 +19,8 @@ FEWEST = 5  # letters; a template with fewer would fit anything, so what is fill
 MOST_KEPT = 20_000  # texts
 LONGEST = 1000  # characters of a line; a longer one is nobody's message
 
-_SPACE = "\t\n\v\f\r \u00a0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff" + "".join(
-    map(chr, range(0x2000, 0x200B))
-)  # as JavaScript trims
+_SPACE = "\t\n\v\f\r \u00a0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff"  # as JavaScript trims
+_SPACE += "".join(map(chr, range(0x2000, 0x200B)))
 _HOLE = re.compile(r"\{([0-9]+)(\*?)\}")
 _ANY = r"[^\n\r\u2028\u2029]"
 _FIGURES = r"(?:[^\p{L}]|(?<=[0-9] ?)(?:[kMGT]?B|[smh])(?!\p{L}))*?"  # 1.2 MB, 3m 20s
@@ -96,14 +96,15 @@ class Table:
     def _known(self, text: str) -> str | None:
         """The text in Chinese, or None where nothing of it is known. Of several ways, the one that leaves the least
         English."""
-        if text not in self._kept:
-            if len(self._kept) > MOST_KEPT:
-                self._kept.clear()
-            found = self._whole(text)
-            if found is None and re.search("[A-Za-z]{2}", text):
-                found = min(self._ways(text), key=lambda way: len(re.sub("[^A-Za-z]", "", way)), default=None)
-            self._kept[text] = found
-        return self._kept[text]
+        with suppress(KeyError):
+            return self._kept[text]
+        if len(self._kept) > MOST_KEPT:
+            self._kept.clear()
+        found = self._whole(text)
+        if found is None and re.search("[A-Za-z]{2}", text):
+            found = min(self._ways(text), key=lambda way: len(re.sub("[^A-Za-z]", "", way)), default=None)
+        self._kept[text] = found
+        return found
 
     def _ways(self, text: str) -> Iterator[str]:
         """How a text can be read: as a template, as a hint, a list, with a place in front, a number, something in
