@@ -142,6 +142,22 @@ def _last_name(node: ast.AST) -> str:
     return str(getattr(node, "attr", getattr(node, "id", "")))
 
 
+def filled(english: str, chinese: str) -> tuple[str, str]:
+    """A text as it may be said, and what is to make of it."""
+    words = re.sub(r"\{\d+\}|[^a-z“”]", "", english.lower())
+    starred = dict(re.findall(r"\{(\d+)(\*?)\}", chinese))
+    beside = re.findall(r"\{(\d+)\}(?=\{)", english)
+
+    def value(hole: str) -> tuple[str, str]:
+        if hole in beside or (len(words) < 5 and not starred[hole]):
+            return "12", "12"
+        return ("cancelled", "取消") if starred[hole] else (f"档案{hole}🎓.pdf", f"档案{hole}🎓.pdf")
+
+    said = re.sub(r"\{(\d+)\}", lambda hole: value(hole[1])[0], english)
+    told = re.sub(r"\{(\d+)\*?\}", lambda hole: value(hole[1])[1], chinese)
+    return (said, told) if " " in said else (f"hint: {said}", f"提示：{told}")  # one word by itself is a name
+
+
 def every_text(path: Path) -> Iterator[str]:
     """Every line of every text of a file, and of every two that are put together."""
     tree = ast.parse(path.read_text(encoding="utf-8"))

@@ -166,6 +166,13 @@ def test_what_is_filled_in_is_kept() -> None:
             assert kept in chinese or kept.startswith("https://"), english
 
 
+def test_every_text_becomes_its_own_chinese() -> None:
+    """None is taken for another; what is filled in stays, a file name with full width and emoji, too."""
+    table = Table(ALL)
+    wanted = [talk.filled(*pair) for pair in ALL.items() if not pair[0].startswith("| ")]
+    assert [(said, table.in_chinese(said)) for said, becomes in wanted if table.in_chinese(said) != becomes] == []
+
+
 # --- terminal and page read a text in the same way
 
 
