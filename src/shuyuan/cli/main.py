@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from shuyuan import __version__
 from shuyuan.base import shelf
-from shuyuan.base.chinese import told, word
+from shuyuan.base.chinese import word
 from shuyuan.base.errors import Fixable, disk_errors, near_miss
 from shuyuan.base.progress import say
 from shuyuan.cli.helping import Formatter, explained, sentence
@@ -172,7 +172,7 @@ def command_parser(name: str, rest: Sequence[str] = ()) -> tuple[Parser, Any, An
     from shuyuan.base.settings import add_flags
 
     if way:
-        add_flags(parser.add_argument_group(told(f"settings of {way_name}")), way)  # type: ignore[arg-type]
+        add_flags(parser.add_argument_group(f"settings of {way_name}"), way)  # type: ignore[arg-type]
     add_flags(parser, kind)
     if kind.speaks_json:
         parser.add_argument("--json", action="store_true", help=word("print the result as JSON"))
