@@ -81,7 +81,7 @@ def served(folder: Path) -> Iterator[OpenAI]:
 def addressed(folder: Path) -> Iterator[str]:
     """`shuyuan serve` as a process of its own: the address for OpenAI's clients."""
     words = [sys.executable, "-m", "shuyuan.cli.main", "serve", "-w", str(folder), "--port", "0"]
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=os.environ)
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env={**os.environ, "SHUYUAN_LANG": "en"})
     assert process.stderr is not None
     try:
         line = next(line for line in process.stderr if "OpenAI clients: " in line)

@@ -74,7 +74,7 @@ def ours(at: Path, given: argparse.Namespace) -> Iterator[tuple[str, psutil.Proc
     """`shuyuan serve` on a fresh workspace."""
     Workspace.create(at / "house", Choices(model=given.model))
     words = [sys.executable, "-m", "shuyuan.cli.main", "serve", "-w", str(at / "house"), "--port", "0"]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(given.threads)}
+    environment = {**os.environ, "OMP_NUM_THREADS": str(given.threads), "SHUYUAN_LANG": "en"}
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment)
     assert process.stderr is not None
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes share two cores
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["COLUMNS"] = "100"
+os.environ["SHUYUAN_LANG"] = "en"  # whatever the developer's locale is
 os.environ.pop("SHUYUAN_WORKSPACE", None)
 
 import pytest

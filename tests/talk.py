@@ -13,11 +13,23 @@ from pathlib import Path
 
 # Who says things, and which of their arguments people read.
 SAYS = {"Fixable": (0, 1), "Quoted": (0, 1), "Diverged": (0, 1), "SourceFailed": (0, 1)}
+SAYS |= {
+    "told": (0,),
+    "wrong": (1, 2),
+    "fail": (0,),
+    "word": (0,),
+    "heads": tuple(range(9)),
+    "labelled": (0,),
+    "Kept": (3,),
+}
 SAYS |= {"Refused": (1, 2), "say": (0,), "Bar": (0, 2), "follow": (1, 3), "broken": (1,)}
 NAMED = ("what", "hint", "fault")
 # What makes a text for somebody else to say: all that stands in it is said.
 TELLERS = ("__str__", "short", "_doubts", "_cost", "verdict", "curves", "_compared")
-TELLERS += ("near_miss", "_why", "_first_faults")
+TELLERS += ("_largest", "_figures", "near_miss", "_why", "_first_faults")
+
+
+GATES = ("refused", "_not_alone", "_item", "_put_record")  # which give back why not
 
 
 Scopes = tuple[ast.AST, ...]  # the function that something stands in, if it does, then the file
@@ -100,6 +112,50 @@ def said(path: Path) -> Iterator[tuple[int, str]]:
         for one in told:
             for text in templates(one, scopes):
                 yield from ((node.lineno, line) for line in lines(text) if has_words(line))
+
+
+def reasons(path: Path) -> Iterator[tuple[int, str]]:
+    """Why a file drops things: what it counts under `dropped`, calls `why`, or gives back from a gate."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        given: list[ast.AST] = []
+        if isinstance(node, ast.Subscript) and _last_name(node.value) in ("dropped", "left_out"):
+            given = [node.slice]
+        elif isinstance(node, ast.Assign) and _last_name(node.targets[0]) in ("dropped", "left", "why"):
+            given = [
+                node.value,
+                *(key for one in ast.walk(node.value) if isinstance(one, ast.Dict) for key in one.keys if key),
+            ]
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and _last_name(node.func.value) == "notes"
+            and node.func.attr == "append"
+        ):
+            given = [*node.args]
+        elif isinstance(node, ast.FunctionDef) and node.name in GATES:
+            given = [one.value for one in ast.walk(node) if isinstance(one, ast.Return) and one.value]
+        for one in given:
+            yield from ((node.lineno, text) for text in templates(one, ()) if has_words(text))
+
+
+def _last_name(node: ast.AST) -> str:
+    return str(getattr(node, "attr", getattr(node, "id", "")))
+
+
+def filled(english: str, chinese: str) -> tuple[str, str]:
+    """A text as it may be said, and what is to make of it."""
+    words = re.sub(r"\{\d+\}|[^a-z“”]", "", english.lower())
+    starred = dict(re.findall(r"\{(\d+)(\*?)\}", chinese))
+    beside = re.findall(r"\{(\d+)\}(?=\{)", english)
+
+    def value(hole: str) -> tuple[str, str]:
+        if hole in beside or (len(words) < 5 and not starred[hole]):
+            return "12", "12"
+        return ("cancelled", "取消") if starred[hole] else (f"档案{hole}🎓.pdf", f"档案{hole}🎓.pdf")
+
+    said = re.sub(r"\{(\d+)\}", lambda hole: value(hole[1])[0], english)
+    told = re.sub(r"\{(\d+)\*?\}", lambda hole: value(hole[1])[1], chinese)
+    return (said, told) if " " in said else (f"hint: {said}", f"提示：{told}")  # one word by itself is a name
 
 
 def every_text(path: Path) -> Iterator[str]:

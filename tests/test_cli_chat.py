@@ -85,7 +85,7 @@ def test_what_can_be_typed(school: Path, capsys: pytest.CaptureFixture[str], mon
         "— retrieve · beyond the library · ",
         "the last answer cites nothing",
         "there is no mode 'loud'",
-        "retrieve answers. Taught here: prompt, retrieve; bare",
+        "retrieve answers. There are: prompt, retrieve, bare",
         "bare answers from here on",
         "'bare' has no library",
         "forgotten",

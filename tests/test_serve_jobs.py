@@ -163,7 +163,8 @@ def test_the_queue_is_fair_between_workspaces_and_bounded(tmp_path: Path) -> Non
     assert started == [job.id for job in expected]
 
 
-def test_a_job_is_followed_live_and_from_where_one_left_off(served: Served) -> None:
+def test_a_job_is_followed_live_and_from_where_one_left_off(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHUYUAN_LANG", "zh")  # of the server's terminal; a job's log stays English
     _, job, _ = served.send("POST", "/api/workspaces/school/jobs/teach", order("followed", epochs=2))
     whole = follow(served, job["id"])
     points = [event for event in whole if event["event"] == "point"]

@@ -239,7 +239,7 @@ def test_a_checkpoint_of_other_rules_of_learning_is_passed_over(
     notes = tmp_path / "checkpoints" / "step-000050" / "checkpoint.json"
     write_json(notes, {**read_json(notes), "rules": 1})
     _, fitted = taught(tmp_path, 110, Supervised())
-    assert "passed over: another version of shuyuan wrote it" in capsys.readouterr().err
+    assert "passed over: another version of Shuyuan wrote it" in capsys.readouterr().err
     assert fitted.losses == straight[1].losses
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY
 
+from shuyuan.base.chinese import TABLES
 from shuyuan.base.shelf import HOUSE
 
 WEB = HOUSE / "web"
@@ -97,16 +98,20 @@ def test_the_wheel_holds_the_page_and_all_that_the_rooms_read(tmp_path: Path) ->
 
 @pytest.mark.skipif(shutil.which("npm") is None, reason="without Node the page cannot be built anew")
 def test_the_built_page_is_what_its_source_gives(tmp_path: Path) -> None:
+    at = tmp_path / "web"
+    for folder in (at, tmp_path / "base"):
+        folder.mkdir()
     for name in ("index.html", "package.json", "package-lock.json", ".npmrc", "tsconfig.json", "vite.config.ts"):
-        shutil.copy(WEB / name, tmp_path)
+        shutil.copy(WEB / name, at)
     for name in ("src", "public"):
-        shutil.copytree(WEB / name, tmp_path / name)
-    subprocess.run(["npm", "ci", "--ignore-scripts"], cwd=tmp_path, check=True, capture_output=True, timeout=600)
+        shutil.copytree(WEB / name, at / name)
+    shutil.copy(HOUSE / TABLES[0], tmp_path / "base")  # which the terminal reads, too
+    subprocess.run(["npm", "ci", "--ignore-scripts"], cwd=at, check=True, capture_output=True, timeout=600)
     for script in ("check", "build"):
-        subprocess.run(["npm", "run", script], cwd=tmp_path, check=True, capture_output=True, timeout=600)
+        subprocess.run(["npm", "run", script], cwd=at, check=True, capture_output=True, timeout=600)
     fresh, kept = (
         {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
-        for root in (tmp_path / "dist", WEB / "dist")
+        for root in (at / "dist", WEB / "dist")
     )
     assert fresh.keys() == kept.keys(), "build it: npm run build"
     assert [name for name in fresh if fresh[name] != kept[name]] == []

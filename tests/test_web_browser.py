@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import talk
 from conftest import REPOSITORY
 from serving import Served, serving, tiny_school
 from test_read_picture import pdf
@@ -22,8 +23,10 @@ from test_serve_asked import Quotes
 from tiny import tiny_embedder
 
 from shuyuan.base.asked import Wording
+from shuyuan.base.chinese import TABLES
 from shuyuan.base.marks import Mark
 from shuyuan.base.records import Answer, Citation
+from shuyuan.base.shelf import HOUSE
 from shuyuan.base.workspace import Choices, Workspace
 from shuyuan.prepare.adding import add
 from shuyuan.recall.ground import Ground
@@ -469,22 +472,6 @@ def test_every_room_can_be_read_and_used(
             assert grave(page) == [], tab
 
 
-def filled(english: str, chinese: str) -> tuple[str, str]:
-    """A text as the server may say it, and what the page is to make of it."""
-    words = re.sub(r"\{\d+\}|[^a-z“”]", "", english.lower())
-    starred = dict(re.findall(r"\{(\d+)(\*?)\}", chinese))
-    beside = re.findall(r"\{(\d+)\}(?=\{)", english)
-
-    def value(hole: str) -> tuple[str, str]:
-        if hole in beside or (len(words) < 5 and not starred[hole]):
-            return "12", "12"
-        return ("cancelled", "取消") if starred[hole] else (f"档案{hole}🎓.pdf", f"档案{hole}🎓.pdf")
-
-    said = re.sub(r"\{(\d+)\}", lambda hole: value(hole[1])[0], english)
-    told = re.sub(r"\{(\d+)\*?\}", lambda hole: value(hole[1])[1], chinese)
-    return (said, told) if " " in said else (f"hint: {said}", f"提示：{told}")  # one word by itself is a name
-
-
 PUT_TOGETHER = """
 reading: 12 of 40 files, 3s left · 手册 Ａ🎓.pdf
 阅读：12 / 40 个文件，还剩 3s · 手册 Ａ🎓.pdf
@@ -516,8 +503,8 @@ reading
 
 
 def test_every_text_of_the_server_becomes_chinese(browser: sync_api.Browser, tmp_path: Path) -> None:
-    words = json.loads((PAGE.parent / "src/locales/told.zh.json").read_text("utf-8"))
-    wanted = [filled(english, chinese) for english, chinese in words.items()]
+    words = json.loads((HOUSE / TABLES[0]).read_text("utf-8"))
+    wanted = [talk.filled(english, chinese) for english, chinese in words.items()]
     lines = PUT_TOGETHER.strip().split("\n")
     wanted += zip(lines[::2], lines[1::2], strict=True)
     wanted.append(tuple("\n".join(lines[which::2]) for which in (0, 1)))

@@ -1,4 +1,4 @@
-"""What the server tells people, in Chinese: nothing that the page can show is missing, and nothing is there in vain."""
+"""What people are told, in Chinese: nothing that page or terminal can show is missing, and nothing is there in vain."""
 
 from __future__ import annotations
 
@@ -13,15 +13,19 @@ import house
 import talk
 from pydantic_core._pydantic_core import list_all_errors
 
+from shuyuan.base.chinese import TABLES
 from shuyuan.base.guards import Guards
 from shuyuan.base.shelf import HOUSE, choices, choose
 from shuyuan.serve.jobs import ExamOrder
 
-CHINESE: dict[str, str] = json.loads((HOUSE / "web/src/locales/told.zh.json").read_text("utf-8"))
+CHINESE: dict[str, str] = json.loads((HOUSE / TABLES[0]).read_text("utf-8"))  # what the page can show, and the terminal
+TERMINAL: dict[str, str] = json.loads((HOUSE / TABLES[1]).read_text("utf-8"))  # what only the terminal shows
 ROOMS = [room for room in house.ROOMS if room not in ("web", "cli")]
+# What only programs are told, by the API, in English.
+FOR_PROGRAMS = ["anthropic", "embeddings", "files", "images", "models", "sse", "tuning", "wire"]
 # What the page never asks for: it is reached from a terminal, from Python, or by a program through the API.
 ELSEWHERE = {
-    "prepare": "calls conversations dataset_info gathering making mixture quiz shapes",
+    "prepare": "asking calls conversations dataset_info gates gathering making mixture quiz shapes",
     "load": "shaping",
     "measure": "labels",
     "read": "address",
@@ -66,6 +70,7 @@ def of_others() -> Iterator[str]:
         for plural in ("", "s"):
             text = error["message_template_python"].replace("{expected_plural}", plural)
             yield talk.numbered(re.sub(r"\{\w+\}", "{0}", text))
+    yield "Input should be {0} or {1}"  # one of several
 
 
 def test_all_that_the_page_can_show_is_said_in_chinese() -> None:

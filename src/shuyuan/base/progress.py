@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import time
 import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
+
+from shuyuan.base.chinese import told, word
 
 T = TypeVar("T")
 SECONDS_BETWEEN_LINES = 10.0  # where there is no terminal to redraw
@@ -16,8 +19,8 @@ _BAR = 24
 
 
 def say(text: str) -> None:
-    """Tell the person what was done or derived. Results go to stdout; talk goes here."""
-    print(text, file=sys.stderr, flush=True)
+    """Tell the person what was done or derived, in their language. Results go to stdout; talk goes here."""
+    print(told(text), file=sys.stderr, flush=True)
 
 
 def human_seconds(seconds: float) -> str:
@@ -47,6 +50,14 @@ def human_bytes(count: float) -> str:
 def width_of(text: str) -> int:
     """Columns of a terminal that a text takes: two for East Asian wide characters, none for combining marks."""
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def cut(text: str, columns: int) -> str:
+    """As much of the start of a text as fits into these columns."""
+    if width_of(text) <= columns:
+        return text
+    widths = itertools.accumulate(width_of(char) for char in text)
+    return text[: sum(width <= columns for width in widths)]
 
 
 class Bar:
@@ -97,8 +108,8 @@ class Bar:
         note = f" · {self.note}" if self.note else ""
         if self._live:
             full = round(share * _BAR)
-            line = f"{self.title} {'█' * full}{'░' * (_BAR - full)} {amount}{left}{note}"
-            sys.stderr.write(f"\r\x1b[K{line[: _columns()]}")
+            line = f"{word(self.title)} {'█' * full}{'░' * (_BAR - full)} {told(f'{amount}{left}{note}')}"
+            sys.stderr.write(f"\r\x1b[K{cut(line, _columns())}")
             sys.stderr.flush()
         else:
             say(f"{self.title}: {amount}{left}{note}")

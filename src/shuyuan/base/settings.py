@@ -10,6 +10,7 @@ from typing import Any, Literal, Self, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
+from shuyuan.base.chinese import language, word
 from shuyuan.base.errors import Fixable, near_miss
 
 MOST_SETTINGS = 12
@@ -52,18 +53,32 @@ def bounds(info: FieldInfo) -> str:
 
 
 def field_help(info: FieldInfo) -> str:
-    """One line for help pages: the note, the bounds and the default."""
-    notes = [bounds(info)] if bounds(info) else []
-    if not info.is_required() and info.default not in ("", None, (), False):
-        notes.append(f"default {info.default}")
+    """One line: the note, the bounds and the default."""
+    default = _default(info)
+    notes = [bounds(info)] * bool(bounds(info)) + [f"default {default}"] * bool(default)
     return (info.description or "") + (f" ({'; '.join(notes)})" if notes else "")
+
+
+def _flag_help(info: FieldInfo) -> str:
+    """As `field_help`, in the reader's language."""
+    if language() == "en":
+        return field_help(info)
+    default = _default(info)
+    notes = [bounds(info).replace(", ", "，")] * bool(bounds(info)) + [f"默认 {default}"] * bool(default)
+    return word(info.description or "") + (f"（{'；'.join(notes)}）" if notes else "")
+
+
+def _default(info: FieldInfo) -> str:
+    if info.is_required() or info.default in ("", None, (), False):
+        return ""
+    return ", ".join(map(str, info.default)) if isinstance(info.default, tuple) else str(info.default)
 
 
 def add_flags(parser: argparse.ArgumentParser, settings: type[Settings]) -> None:
     """Give a parser one `--flag` for each field; required fields become positional arguments."""
     for name, info in settings.model_fields.items():
         kind, many = _plain_type(info.annotation)
-        text = field_help(info).replace("%", "%%")
+        text = _flag_help(info).replace("%", "%%")
         flag = "--" + name.rstrip("_").replace("_", "-")  # `with_` is a keyword's way into a record
         if info.is_required():
             parser.add_argument(name, help=text, nargs="+" if many else None, metavar=name.upper())

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from shuyuan.base.chinese import told
 from shuyuan.base.errors import Fixable
 from shuyuan.cli.shell import Command, Desk
 
@@ -55,8 +56,10 @@ shuyuan add --data dataset_info.json --dataset identity --replace name=Xiaoshu a
             allow_network=self.allow_network,
         )
         desk.show(
-            f"{added.documents:,} documents, {added.passages:,} passages, "
-            f"{added.examples:,} examples, {added.questions:,} questions",
+            told(
+                f"{added.documents:,} documents, {added.passages:,} passages, "
+                f"{added.examples:,} examples, {added.questions:,} questions"
+            ),
             added,
         )
         return 0

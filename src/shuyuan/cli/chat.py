@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from shuyuan.base.chinese import labelled, told, word
 from shuyuan.base.errors import Fixable, near_miss
 from shuyuan.base.progress import say
 from shuyuan.base.records import Answer, Assistant, Message
@@ -61,11 +62,11 @@ shuyuan chat --with lora+retrieve --mode chat
                 continue
             try:
                 if line.startswith("/"):
-                    say(talk.do(*line[1:].split(maxsplit=1)))
+                    print(talk.do(*line[1:].split(maxsplit=1)), file=sys.stderr, flush=True)
                 elif line:
                     talk.ask(line)
             except KeyboardInterrupt:
-                say("\nstopped")
+                say("\n" + word("stopped"))
             except Fixable as wrong:
                 say(str(wrong))
 
@@ -96,7 +97,7 @@ class Talk:
         if not answer.refused:
             self._said += [turn, Message("assistant", answer.text)]
         for start, end in () if answer.beyond else answer.unsupported:
-            print(f"{UNSUPPORTED} not from the library: {answer.text[start:end]}")
+            print(f"{UNSUPPORTED} {labelled('not from the library', answer.text[start:end])}")
         if places := sources(self._workspace, answer):
             print(f"\n{places}")
         say(footer(self.assistant.name, answer))
@@ -116,29 +117,30 @@ class Talk:
         return ways[name](given.strip())
 
     def _help(self, _: str) -> str:
-        return HELP.rstrip()
+        return told(HELP.rstrip())
 
     def _switch(self, mode: str) -> str:
         if mode not in ("query", "chat"):
             raise Fixable(f"there is no mode '{mode}'", "/mode query or /mode chat")
         self.assistant, self._mode = in_mode(self.assistant, mode), mode
-        return f"mode: {mode}"
+        return labelled("mode", mode)
 
     def _show(self, _: str) -> str:
         if self._answer is None:
-            return "nothing was asked yet"
-        return sources(self._workspace, self._answer) or "the last answer cites nothing"
+            return told("nothing was asked yet")
+        return sources(self._workspace, self._answer) or told("the last answer cites nothing")
 
     def _call(self, name: str) -> str:
         if name:
             self.assistant = self._opened(name)
-            return f"{name} answers from here on"
-        return f"{self.assistant.name} answers. Taught here: {', '.join(self._workspace.runs()) or 'nobody yet'}; bare"
+            return told(f"{name} answers from here on")
+        taught = ", ".join([*self._workspace.runs(), "bare"])
+        return told(f"{self.assistant.name} answers. There are: {taught}")
 
     def _forget(self, _: str) -> str:
         self._said.clear()
         self._answer = None
-        return "forgotten"
+        return told("all of it is forgotten")
 
     def _opened(self, name: str) -> Assistant:
         from shuyuan.recall.grounded import GroundedAssistant

@@ -6,7 +6,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from shuyuan.cli.shell import Command, Desk, table
+from shuyuan.base.chinese import told, word
+from shuyuan.cli.shell import Command, Desk, heads, table
 
 
 class Compare(Command):
@@ -33,13 +34,13 @@ shuyuan compare lora full --score unanswerable/refusal-recall
             (
                 f"{pair.one} − {pair.other}",
                 f"{pair.difference:+.3f}",
-                "–" if pair.low is None or pair.high is None else f"{pair.low:+.3f} to {pair.high:+.3f}",
+                "–" if pair.low is None or pair.high is None else told(f"{pair.low:+.3f} to {pair.high:+.3f}"),
                 p_value(pair.p_holm),
-                f"{pair.n} in {pair.clusters} facts",
-                "differ" if told_apart(pair.p_holm) else "no clear difference",
+                told(f"{pair.n} in {pair.clusters} facts"),
+                word("differ") if told_apart(pair.p_holm) else told("no clear difference"),
             )
             for pair in found
         ]
-        heads = (f"{self.score} ({sat.name})", "difference", "95 % interval", "Holm's p", "questions", "verdict")
-        desk.show(table(rows, heads), found)
+        columns = heads("difference", "95 % interval", "Holm's p", "questions", "verdict")
+        desk.show(table(rows, (f"{self.score} ({sat.name})", *columns)), found)
         return 0

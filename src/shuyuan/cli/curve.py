@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
+from shuyuan.base.chinese import told
 from shuyuan.base.errors import Fixable
-from shuyuan.cli.shell import Command, Desk, table
+from shuyuan.cli.shell import Command, Desk, heads, table
+from shuyuan.cli.shown import report_of
 
 if TYPE_CHECKING:
     from shuyuan.base.records import Score
@@ -54,13 +56,15 @@ shuyuan curve retrieve --questions 40        shares of the documents
             (f"{point.share:.0%}", f"{point.amount:,}", _shown(point.everything), _shown(point.taught))
             for point in found.points
         ]
-        heads = ("share", f"{found.what} taught", "right, all questions", "right, of what was taught")
-        desk.show(f"{table(rows, heads)}\n\nreport: {sat.folder.resolve() / 'report.html'}", found)
+        taught = "examples taught" if found.what == "examples" else "documents taught"
+        columns = heads("share", taught, "right, all questions", "right, of what was taught")
+        desk.show(f"{table(rows, columns)}\n\n{report_of(sat)}", found)
         return 0
 
 
 def _shown(score: Score | None) -> str:
     if score is None:
         return "–"
-    interval = f" ({score.low:.0%} to {score.high:.0%})" if score.low is not None and score.high is not None else ""
-    return f"{score.value:.0%}{interval}"
+    if score.low is None or score.high is None:
+        return f"{score.value:.0%}"
+    return f"{score.value:.0%} ({told(f'{score.low:.0%} to {score.high:.0%}')})"

@@ -6,7 +6,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from shuyuan.cli.shell import Command, Desk, table
+from shuyuan.base.chinese import language, told
+from shuyuan.cli.shell import Command, Desk, heads, table
 
 
 class Doctor(Command):
@@ -24,9 +25,9 @@ shuyuan doctor --json
         """Print every check; 1 when something that is needed does not work."""
         from shuyuan.load.checks import examine_machine
 
-        checks = examine_machine(desk.folder, quick=self.quick)
+        checks = examine_machine(desk.folder, self.quick, "en" if desk.as_json else language())
         marks = {"good": "✓", "note": "·", "bad": "✗"}
-        rows = [(marks[check.state], check.what, check.found) for check in checks]
-        hints = [f"hint: {check.what}: {check.hint}" for check in checks if check.hint]
-        desk.show("\n".join([table(rows, ("", "what", "found")), *hints]), checks)
+        rows = [(marks[check.state], check.what, told(check.found)) for check in checks]
+        hints = [told(f"hint: {check.what}: {check.hint}") for check in checks if check.hint]
+        desk.show("\n".join([table(rows, heads("", "what", "found")), *hints]), checks)
         return 1 if any(check.state == "bad" for check in checks) else 0

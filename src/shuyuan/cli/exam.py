@@ -6,7 +6,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from shuyuan.base.chinese import language
 from shuyuan.cli.shell import Command, Desk
+from shuyuan.cli.shown import report_of
 
 
 class Exam(Command):
@@ -57,5 +59,5 @@ shuyuan exam --samples 5 --temperature 0.7     draw five answers to each questio
             seed=self.seed,
             asking=Asking(drawn, self.samples),
         )
-        desk.show(f"{table(sat)}\n\nreport: {sat.folder.resolve() / 'report.html'}", sat)
+        desk.show(f"{table(sat, language())}\n\n{report_of(sat)}", sat)
         return 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from shuyuan.cli.shell import Command, Desk, table
+from shuyuan.base.chinese import told, word
+from shuyuan.cli.shell import Command, Desk, heads, table
 
 
 class ExamCheck(Command):
@@ -23,19 +24,19 @@ shuyuan exam check
         found = find_leaks(workspace, workspace.material.examples())
         rows = [
             (
-                "leak" if hit.sure else "look",
+                word("leak" if hit.sure else "look"),
                 hit.question.place or hit.question.id,
                 hit.example.place or hit.example.id,
-                hit.why,
+                told(hit.why),
             )
             for hit in sorted(found.hits, key=lambda hit: not hit.sure)
         ]
         leaked = sum(hit.sure for hit in found.hits)
-        lines = [table(rows, ("", "exam question", "lesson", "why"))] if rows else []
-        lines.append(
+        lines = [table(rows, heads("", "exam question", "lesson", "why"))] if rows else []
+        counts = (
             f"{found.questions:,} exam questions, {found.examples:,} lessons: {leaked:,} leaks, "
             f"{len(found.hits) - leaked:,} to look at; {found.compared:,} texts compared by meaning"
-            + (f" ({found.why_not})" if found.why_not else "")
         )
+        lines.append(told(counts) + (f" ({told(found.why_not)})" if found.why_not else ""))
         desk.show("\n".join(lines), found)
         return 1 if leaked else 0

@@ -8,7 +8,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from shuyuan.cli.shell import Command, Desk, table
+from shuyuan.base.chinese import told
+from shuyuan.cli.shell import Command, Desk, heads, table
 from shuyuan.prepare.making import MAKERS
 
 
@@ -61,6 +62,7 @@ shuyuan exam make --model bare --judge bare
         )
         counts = Counter((row.made, row.kind or "–", row.language, row.use) for row in made.rows)
         lines = [(*key, number) for key, number in sorted(counts.items())]
-        shown = table(lines, ("made from", "kind", "language", "use", "rows"))
-        desk.show(f"{shown}\n\n{made.file}: read it, edit it, then: shuyuan add --questions {made.file}", made)
+        shown = table(lines, heads("made from", "kind", "language", "use", "rows"))
+        after = told(f"{made.file}: read it, edit it, then: shuyuan add --questions {made.file}")
+        desk.show(f"{shown}\n\n{after}", made)
         return 0

@@ -6,7 +6,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from shuyuan.base.chinese import language
 from shuyuan.cli.shell import Command, Desk
+from shuyuan.cli.shown import report_of
 
 
 class ExamMark(Command):
@@ -25,5 +27,5 @@ shuyuan exam mark --exam quick
         from shuyuan.examine.tables import table
 
         sat = mark(desk.exam_folder(self.exam))
-        desk.show(f"{table(sat)}\n\nreport: {sat.folder.resolve() / 'report.html'}", sat)
+        desk.show(f"{table(sat, language())}\n\n{report_of(sat)}", sat)
         return 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
+from shuyuan.base.chinese import labelled, told, word
 from shuyuan.cli.shell import Command, Desk, table
 from shuyuan.cli.shown import shortened
 
@@ -44,17 +45,16 @@ shuyuan exam show q17 --prompts                with the text that each model rea
         shown = found[: self.most] if self.most else found
         whole = self.question or self.assistant or self.wrong or self.disagree or self.prompts
         text = "\n\n".join(self._whole(item) for item in shown) if whole else _list(shown)
-        desk.show(
-            f"{text}\n\n{len(shown):,} of {len(sat.questions) + len(sat.general) + len(sat.others):,} questions", shown
-        )
+        whole_number = len(sat.questions) + len(sat.general) + len(sat.others)
+        desk.show(f"{text}\n\n{told(f'{len(shown):,} of {whole_number:,} questions')}", shown)
         return 0
 
     def _whole(self, item: Item) -> str:
         question = item.question
-        gold = " | ".join(question.answers) or "(the documents do not say: decline)"
-        lines = [f"{question.text}  [{question.id}]", f"  expected: {gold}"]
+        gold = " | ".join(question.answers) or told("(the documents do not say: decline)")
+        lines = [f"{question.text}  [{question.id}]", f"  {labelled('expected', gold)}"]
         if question.evidence:
-            lines.append(f"  evidence: {question.source}: {' '.join(question.evidence.split())}")
+            lines.append(f"  {labelled('evidence', question.source)}: {' '.join(question.evidence.split())}")
         for reply in item.replies:
             lines += self._reply(reply)
         return "\n".join(lines)
@@ -62,18 +62,18 @@ shuyuan exam show q17 --prompts                with the text that each model rea
     def _reply(self, reply: Reply) -> list[str]:
         lines = []
         for answer in reply.answers:
-            cost = f"{answer.prompt_tokens:,} + {answer.answer_tokens:,} tokens, {answer.seconds:.2f} s"
+            cost = told(f"{answer.prompt_tokens:,} + {answer.answer_tokens:,} tokens") + f", {answer.seconds:.2f} s"
             lines.append(f"  {_mark(reply)} {reply.assistant}: {' '.join(answer.text.split())}  ({cost})")
             lines += [f"      ↳ {c.source} [{c.start}–{c.end}]: {' '.join(c.quote.split())}" for c in answer.citations]
             if self.prompts:
-                lines += [f"      │ {line}" for line in (answer.prompt or "(not known)").splitlines()]
+                lines += [f"      │ {line}" for line in (answer.prompt or told("(not known)")).splitlines()]
         return lines
 
 
 def _list(shown: Sequence[Item]) -> str:
     names = [reply.assistant for reply in shown[0].replies] if shown else []
     rows = [(shortened(item.question.text), *map(_mark, item.replies), item.question.id) for item in shown]
-    return table(rows, ("question", *names, "id"))
+    return table(rows, (word("question"), *names, "id"))
 
 
 def _mark(reply: Reply) -> str:

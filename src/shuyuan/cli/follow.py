@@ -10,6 +10,7 @@ from pydantic import Field
 from shuyuan.base.progress import say
 from shuyuan.base.workspace import finished
 from shuyuan.cli.shell import Command, Desk
+from shuyuan.cli.shown import looked_over
 
 
 class Follow(Command):
@@ -38,7 +39,7 @@ shuyuan follow qwen_lora_sft.yaml --dry-run     look at what would be learned, w
         order = {**follow(workspace, Path(self.recipe)), "name": self.name}
         if self.dry_run:
             found = dry_run(workspace, **order)
-            desk.show(str(found), found)
+            desk.show(looked_over(found), found)
             return 0
         taught = teach(workspace, **order, again=self.again)
         desk.show(taught.name, {"name": taught.name, "done": finished(workspace.run(taught.name))})

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+from shuyuan.base.chinese import told
 from shuyuan.cli.serve import needs_serving
-from shuyuan.cli.shell import Command, Desk, table
+from shuyuan.cli.shell import Command, Desk, heads, table
 from shuyuan.cli.shown import day
 
 
@@ -29,11 +30,12 @@ shuyuan key list --json
             (
                 key["id"],
                 key["user"],
-                "everything, everywhere" if key["admin"] else " ".join(key["scopes"]),
+                told("everything, everywhere") if key["admin"] else " ".join(key["scopes"]),
                 day(key["created"]),
             )
             for key in keys
         ]
-        shown = table(rows, ("key", "user", "for", "made")) if rows else "no keys: whoever is at this machine may enter"
+        nobody = "no keys: whoever is at this machine may enter"
+        shown = table(rows, heads("key", "user", "for", "made")) if rows else told(nobody)
         desk.show(shown, keys)
         return 0

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from shuyuan.cli.shell import Command, Desk, table
+from shuyuan.base.chinese import told
+from shuyuan.cli.shell import Command, Desk, heads, table
 
 if TYPE_CHECKING:
     from shuyuan.examine.ledger import Fact, Standing
@@ -64,16 +65,24 @@ def _text(facts: list[Fact], names: list[str], counts: dict[str, Any]) -> str:
     parts = []
     for source, group in groupby(facts, key=lambda fact: fact.source):
         rows = [(_said(fact), *(_sign(fact.standings.get(name)) for name in names)) for fact in group]
-        parts.append(table(rows, (source or "(no document)", *names)))
-    parts.append(table([(name, *row.values()) for name, row in counts.items()], ("", *next(iter(counts.values()), ()))))
-    parts.append("● knows it in every wording  ◐ in some  ○ declines  × makes something up  ↓ lost what bare knew")
+        parts.append(table(rows, (source or told("(no document)"), *names)))
+    parts.append(
+        table([(name, *row.values()) for name, row in counts.items()], heads("", *next(iter(counts.values()), ())))
+    )
+    parts.append(
+        told("● knows it in every wording  ◐ in some  ○ declines  × makes something up  ↓ lost what bare knew")
+    )
     return "\n\n".join(parts)
 
 
 def _said(fact: Fact) -> str:
     text = " ".join(fact.questions[0].text.split())
     asked = text if len(text) <= 52 else text[:51] + "…"
-    return f"{asked} → {fact.questions[0].answers[0]}" if fact.answerable else f"{asked} → (not in the documents)"
+    return (
+        f"{asked} → {fact.questions[0].answers[0]}"
+        if fact.answerable
+        else f"{asked} → {told('(not in the documents)')}"
+    )
 
 
 def _sign(standing: Standing | None) -> str:

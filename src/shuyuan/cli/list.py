@@ -8,9 +8,10 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from shuyuan.base.chinese import told, word
 from shuyuan.base.progress import human_bytes, human_seconds
 from shuyuan.base.workspace import Workspace, finished
-from shuyuan.cli.shell import Command, Desk, table
+from shuyuan.cli.shell import Command, Desk, heads, table
 
 
 class List(Command):
@@ -50,16 +51,17 @@ def _documents(desk: Desk, workspace: Workspace, find: str) -> int:
     found = workspace.material.file_rows(find=find, most=sys.maxsize)
     data = [{**row, **asdict(workspace.marks.of(row["source"]))} for row in found]
     rows = [
-        (row["source"], row["passages"], "pinned" * row["pinned"], " ".join(row["tags"]), row["group"]) for row in data
+        (row["source"], row["passages"], word("pinned") * row["pinned"], " ".join(row["tags"]), row["group"])
+        for row in data
     ]
-    desk.show(table(rows, ("document", "passages", "pinned", "tags", "group")), data)
+    desk.show(table(rows, heads("document", "passages", "pinned", "tags", "group")), data)
     return 0
 
 
 def _page(workspace: Workspace, held: dict[str, Any]) -> str:
-    counts = ", ".join(f"{count:,} {what}" for what, count in held["counts"].items())
-    lines = [f"{workspace.folder.resolve()}: on {held['model']} and {held['embedder']}", counts]
-    lines += [f"  not read: {source}: {fault}" for source, fault in held["faults"].items()]
+    counts = told(", ".join(f"{count:,} {what}" for what, count in held["counts"].items()))
+    lines = [told(f"{workspace.folder.resolve()}: on {held['model']} and {held['embedder']}"), counts]
+    lines += [told(f"  not read: {source}: {fault}") for source, fault in held["faults"].items()]
     if held["runs"]:
         rows = [
             (
@@ -72,9 +74,9 @@ def _page(workspace: Workspace, held: dict[str, Any]) -> str:
             )
             for name, done in held["runs"].items()
         ]
-        lines += ["", table(rows, ("assistant", "route", "on", "time", "peak memory", "tokens"))]
+        lines += ["", table(rows, heads("assistant", "route", "on", "time", "peak memory", "tokens"))]
     else:
-        lines += ["", "no assistants yet: shuyuan teach lists the routes"]
+        lines += ["", told("no assistants yet: shuyuan teach lists the routes")]
     if held["exams"]:
-        lines += ["", "exams: " + ", ".join(held["exams"])]
+        lines += ["", told(f"exams: {', '.join(held['exams'])}")]
     return "\n".join(lines)

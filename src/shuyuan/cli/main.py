@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -13,7 +14,10 @@ from typing import Any, NoReturn
 
 from shuyuan import __version__
 from shuyuan.base import shelf
+from shuyuan.base.chinese import word
 from shuyuan.base.errors import Fixable, disk_errors, near_miss
+from shuyuan.base.progress import say
+from shuyuan.cli.helping import Formatter, explained, sentence
 
 ABOUT = """\
 Shuyuan (书院): teach a model your own material by every route, and let one exam say which of them worked.
@@ -39,23 +43,12 @@ class Usage(Fixable):
     """The line that was typed cannot be understood."""
 
 
-class Formatter(argparse.RawDescriptionHelpFormatter):
-    """Help that looks the same under every Python."""
-
-    def __init__(self, prog: str, **given: Any) -> None:
-        super().__init__(prog, **{**given, "max_help_position": 26})
-
-    def _format_action_invocation(self, action: argparse.Action) -> str:
-        if not action.option_strings:
-            return str(action.metavar)
-        value = f"{{{','.join(map(str, action.choices))}}}" if action.choices else str(action.metavar or "")
-        several = " …" if action.nargs == "+" else ""
-        flags = ", ".join(flag for flag in action.option_strings if not flag.startswith("--no-"))
-        return flags if action.nargs == 0 else f"{flags} {value}{several}"
-
-
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors look like all other errors."""
+
+    def format_help(self) -> str:
+        """The whole page, with Chinese colons behind Chinese headings."""
+        return re.sub(r"(?m)^(\S.*[\u4e00-\u9fff]):$", r"\1：", super().format_help())
 
     def error(self, message: str) -> NoReturn:
         """Raise `Usage` where argparse would print and exit."""
@@ -72,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _run(argv)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from what is finished", file=sys.stderr)
+        say("\nstopped; the same command goes on from what is finished")
         return 130
     except BrokenPipeError:  # the reader (`| head`) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -89,10 +82,10 @@ def _explain(error: Exception, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
     if isinstance(error, Fixable):
-        print(error, file=sys.stderr)
+        say(str(error))
     else:
-        print(f"this should not have happened: {type(error).__name__}: {error}", file=sys.stderr)
-        print("hint: run it again with --debug and report what it prints", file=sys.stderr)
+        say(f"this should not have happened: {type(error).__name__}: {error}")
+        say("hint: run it again with --debug and report what it prints")
     return 2 if isinstance(error, Usage) else 1
 
 
@@ -131,8 +124,8 @@ def overview() -> str:
     """The help of `shuyuan` itself, drawn from the folder of commands without importing them."""
     lines = shelf.choices("cli")
     width = max(map(len, lines)) + 2
-    commands = "".join(f"  {spoken(name):<{width}}{line}\n" for name, line in lines.items())
-    return f"{ABOUT}\ncommands:\n{commands}\n{SHARED}"
+    commands = "".join(f"  {spoken(name):<{width}}{word(line)}\n" for name, line in lines.items())
+    return f"{explained(ABOUT)}\n{word('commands:')}\n{commands}\n{explained(SHARED)}"
 
 
 def spoken(name: str) -> str:
@@ -165,12 +158,12 @@ def command_parser(name: str, rest: Sequence[str] = ()) -> tuple[Parser, Any, An
     at = _first_word(rest)
     way_name = rest[at] if kind.room and at < len(rest) else ""
     way = shelf.choose(kind.room, way_name) if way_name else None
-    about = f"{shelf.choices(kind.room)[way_name]}." if way_name else f"{known[name]}."
-    examples = "" if way_name else f"\n\nexamples:\n{_indented(kind.examples)}"
+    about = sentence(shelf.choices(kind.room)[way_name] if way_name else known[name])
+    examples = "" if way_name else f"\n\n{word('examples:')}\n{explained(_indented(kind.examples))}"
     words = " ".join(("shuyuan", spoken(name), *([way_name] if way_name else [])))
     parser = Parser(
         prog=f"shuyuan {spoken(name)}",
-        usage=f"{words}{_positionals(kind, bool(way))} [settings]",
+        usage=f"{words}{_positionals(kind, bool(way))} [{word('settings')}]",
         description=about + examples,
         formatter_class=Formatter,
         add_help=False,
@@ -182,7 +175,7 @@ def command_parser(name: str, rest: Sequence[str] = ()) -> tuple[Parser, Any, An
         add_flags(parser.add_argument_group(f"settings of {way_name}"), way)  # type: ignore[arg-type]
     add_flags(parser, kind)
     if kind.speaks_json:
-        parser.add_argument("--json", action="store_true", help="print the result as JSON")
+        parser.add_argument("--json", action="store_true", help=word("print the result as JSON"))
     for action in _shared()._actions:
         parser._add_action(action)
     return parser, kind, way
@@ -201,9 +194,9 @@ def _parse(parser: Parser, rest: Sequence[str]) -> argparse.Namespace:
 
 def _shared() -> argparse.ArgumentParser:
     shared = Parser(prog="shuyuan", add_help=False, allow_abbrev=False)
-    shared.add_argument("-w", "--workspace", metavar="DIR", help="the folder to work in")
-    shared.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    shared.add_argument("-h", "--help", action="store_true", help="show this page")
+    shared.add_argument("-w", "--workspace", metavar="DIR", help=word("the folder to work in"))
+    shared.add_argument("--debug", action="store_true", help=word("show the traceback of an error"))
+    shared.add_argument("-h", "--help", action="store_true", help=word("show this page"))
     return shared
 
 

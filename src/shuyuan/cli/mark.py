@@ -6,10 +6,11 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from shuyuan.base.chinese import told, word
 from shuyuan.base.errors import Fixable
 from shuyuan.base.marks import above
 from shuyuan.base.progress import say
-from shuyuan.cli.shell import Command, Desk, table
+from shuyuan.cli.shell import Command, Desk, heads, table
 
 
 class Mark(Command):
@@ -46,7 +47,8 @@ shuyuan mark handbook/rules.md --clear
             if not any(source.rstrip("/") in above(name) for name in known):
                 say(f"nothing lies in {source} yet: the mark waits for it")
         marks = workspace.material.marks()
-        rows = [(name, "pinned" * mark.pinned, " ".join(mark.tags), mark.group) for name, mark in marks.items()]
-        text = table(rows, ("document or folder", "pinned", "tags", "group")) if rows else "nothing is marked"
+        rows = [(name, word("pinned") * mark.pinned, " ".join(mark.tags), mark.group) for name, mark in marks.items()]
+        columns = heads("document or folder", "pinned", "tags", "group")
+        text = table(rows, columns) if rows else told("nothing is marked")
         desk.show(text, marks)
         return 0

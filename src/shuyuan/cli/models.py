@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import ClassVar
 
+from shuyuan.base.chinese import language, told, word
 from shuyuan.base.progress import human_bytes
-from shuyuan.cli.shell import Command, Desk, table
+from shuyuan.cli.shell import Command, Desk, heads, table
 
 
 class Models(Command):
@@ -26,19 +27,21 @@ shuyuan models --json
         rows = [
             (
                 one.entry.name,
-                one.entry.kind,
-                " ".join(one.entry.languages),
-                f"here, {human_bytes(one.size_bytes)}"
-                if one.present
-                else f"{human_bytes(one.entry.wanted.bytes)} to get",
+                word(one.entry.kind),
+                " ".join(map(word, one.entry.languages)),
+                told(
+                    f"here, {human_bytes(one.size_bytes)}"
+                    if one.present
+                    else f"{human_bytes(one.entry.wanted.bytes)} to get"
+                ),
                 one.entry.licence,
-                one.entry.about["en"],
+                one.entry.about[language()],
             )
             for one in known
         ]
-        heads = ("name", "kind", "languages", "size", "licence", "what it is")
+        columns = heads("name", "kind", "languages", "size", "licence", "what it is")
         desk.show(
-            table(rows, heads),
+            table(rows, columns),
             [{**asdict(one.entry), "present": one.present, "bytes": one.size_bytes} for one in known],
         )
         return 0

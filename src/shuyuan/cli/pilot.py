@@ -6,7 +6,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from shuyuan.cli.shell import Command, Desk, table
+from shuyuan.base.chinese import told, word
+from shuyuan.cli.shell import Command, Desk, heads, table
 
 
 class Pilot(Command):
@@ -27,17 +28,19 @@ shuyuan pilot --questions 40 --seed 1
         found = pilot(desk.workspace(), self.questions, self.seed)
         shares = (("closed book", found.closed), ("with a library", found.opened), ("with the evidence", found.oracle))
         lines = [
-            f"{name}: {share.value:.0%} of {share.n} right"
+            told(f"{name}: {share.value:.0%} of {share.n} right")
             + ("" if share.low is None or share.high is None else f" ({share.low:.0%}–{share.high:.0%})")
             for name, share in shares
             if share
         ]
         lines += [
-            f"{language}: {found.tokens.get(language, 0):.2f} tokens a character, {bits:.2f} bits a byte"
-            + (f" (everyday prose {found.usual[language]:.2f})" if language in found.usual else "")
+            told(f"{language}: {found.tokens.get(language, 0):.2f} tokens a character, {bits:.2f} bits a byte")
+            + (f" ({told(f'everyday prose {found.usual[language]:.2f}')})" if language in found.usual else "")
             for language, bits in found.bits.items()
         ]
-        rows = [(one.route, one.worth, f"{one.low:.0%}–{one.high:.0%}", one.why) for one in found.predictions]
-        lines += ["", table(rows, ("route", "worth it", "right", "why"))]
+        rows = [
+            (one.route, word(one.worth), f"{one.low:.0%}–{one.high:.0%}", told(one.why)) for one in found.predictions
+        ]
+        lines += ["", table(rows, heads("route", "worth it", "right", "why"))]
         desk.show("\n".join(lines), found)
         return 0

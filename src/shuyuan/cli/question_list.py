@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from shuyuan.cli.shell import Command, Desk, table
+from shuyuan.base.chinese import told, word
+from shuyuan.cli.shell import Command, Desk, heads, table
 from shuyuan.cli.shown import day, shortened
 
 
@@ -36,10 +37,10 @@ shuyuan question list --order most             what is asked most often
         asked = desk.workspace().material.asked
         found, total = asked.find(self.words, self.order, self.state, most=self.most)
         rows = [
-            (one.times, day(one.last), "page" if one.public else one.state, shortened(one.text), one.id)
+            (one.times, day(one.last), word("page" if one.public else one.state), shortened(one.text), one.id)
             for one in found
         ]
-        listed = f"{table(rows, ('times', 'last', 'state', 'question', 'id'))}\n\n" if rows else ""
-        page = f"{listed}{len(rows):,} of {total:,} questions · from now on: {asked.keeping()}"
+        listed = f"{table(rows, heads('times', 'last', 'state', 'question', 'id'))}\n\n" if rows else ""
+        page = listed + told(f"{len(rows):,} of {total:,} questions · from now on: {asked.keeping()}")
         desk.show(page, [{**asdict(one), "state": one.state} for one in found])
         return 0

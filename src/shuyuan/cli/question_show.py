@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from shuyuan.base.asked import Asked
+from shuyuan.base.chinese import labelled, listed, told, word
 from shuyuan.base.workspace import Workspace
 from shuyuan.cli.shell import Command, Desk
 from shuyuan.cli.shown import day, marked, sources
@@ -36,17 +37,25 @@ shuyuan question show "How long may I be away?"
 
 
 def _page(workspace: Workspace, one: Asked, near: list[Asked]) -> str:
-    lines = [f"{one.text}  [{one.id}]", *(f"  also: {wording}" for wording in one.wordings if wording != one.text)]
-    lines.append(f"  asked {one.times:,} times, first {day(one.first)}, last {day(one.last)}")
+    lines = [
+        f"{one.text}  [{one.id}]",
+        *(f"  {labelled('also', wording)}" for wording in one.wordings if wording != one.text),
+    ]
+    lines.append(told(f"  asked {one.times:,} times, first {day(one.first)}, last {day(one.last)}"))
     if one.answer:
         places = sources(workspace, one.answer)
-        seen = "a page for everybody" if one.public else "private"
+        seen = told("a page for everybody") if one.public else word("private")
         lines += ["", marked(one.answer), *(["", places] if places else [])]
-        lines += ["", f"— a model wrote this: {one.assistant}, {day(one.answered)} · {seen}"]
+        lines += ["", f"— {labelled('a model wrote this', listed((one.assistant, day(one.answered))))} · {seen}"]
     elif one.withdrawn:
-        lines += ["", f"withdrawn {day(one.withdrawn)}: a document that the answer cites was changed or removed"]
+        why = "a document that the answer cites was changed or removed"
+        lines += ["", told(f"withdrawn {day(one.withdrawn)}: {why}")]
     else:
-        lines += ["", "unanswered: the documents do not say"]
+        lines += ["", told("unanswered: the documents do not say")]
     if near:
-        lines += ["", "related:", *(f"  {day(other.last)}  {other.text}  [{other.id}]" for other in near)]
+        lines += [
+            "",
+            labelled("related", "").rstrip(),
+            *(f"  {day(other.last)}  {other.text}  [{other.id}]" for other in near),
+        ]
     return "\n".join(lines)

@@ -10,8 +10,10 @@ from typing import get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from shuyuan.base import shelf
+from shuyuan.base.chinese import word
 from shuyuan.base.progress import say
 from shuyuan.base.settings import Settings, bounds
+from shuyuan.cli.helping import sentence
 from shuyuan.cli.main import command_parser, overview, spoken
 
 ROOMS = ("read", "prepare", "load", "measure", "train", "store", "recall", "teach", "examine")
@@ -26,7 +28,7 @@ _WORDS = {
     },
     "zh": {
         "title": "命令与设置",
-        "note": "本页由 `make reference` 从程序本身生成，并有测试保证其为最新，请勿手工修改。命令的帮助以英文显示。",
+        "note": "本页由 `make reference` 从程序本身生成，并有测试保证其为最新，请勿手工修改。",
         "commands": "命令",
         "settings": "各室的设置",
         "table": "| 设置 | 默认值 | 范围 | 含义 |",
@@ -36,8 +38,16 @@ _WORDS = {
 
 
 def page(language: str) -> str:
-    """The whole reference page, Markdown; `language` is of its headings."""
-    words = _WORDS[language]
+    """The whole reference page, Markdown, in one language."""
+    before = os.environ.get("SHUYUAN_LANG", "")
+    os.environ["SHUYUAN_LANG"] = language
+    try:
+        return _page(_WORDS[language])
+    finally:
+        os.environ["SHUYUAN_LANG"] = before
+
+
+def _page(words: dict[str, str]) -> str:
     parts = [f"# {words['title']}", words["note"], f"## {words['commands']}", _block(overview())]
     for name in shelf.choices("cli"):
         parts += [f"### shuyuan {spoken(name)}", _block(_help(name))]
@@ -46,7 +56,7 @@ def page(language: str) -> str:
         if shelf.choices(room):
             parts.append(f"### {room}")
         for name, line in shelf.choices(room).items():
-            parts += [f"#### {room} · {name}", f"{line}.", _table(shelf.choose(room, name), words)]
+            parts += [f"#### {room} · {name}", sentence(line), _table(shelf.choose(room, name), words)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -64,7 +74,7 @@ def _table(kind: type[Settings], words: dict[str, str]) -> str:
         return words["none"]
     rows = [words["table"], "|---|---|---|---|"]
     for name, info in kind.model_fields.items():
-        cells = (f"`{name.rstrip('_')}`", _default(info), _limits(info), info.description or "")
+        cells = (f"`{name.rstrip('_')}`", _default(info), _limits(info), word(info.description or ""))
         rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(rows)
 

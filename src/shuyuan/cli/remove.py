@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from shuyuan.base.chinese import told
 from shuyuan.base.progress import say
 from shuyuan.cli.shell import Command, Desk
 
@@ -26,8 +27,8 @@ shuyuan remove handbook/2019 --exams        a folder, and the exams that quote i
         from shuyuan.teach.removing import remove
 
         removed = remove(desk.workspace(), self.sources, exams=self.exams)
-        lines = [f"removed {len(removed.sources):,} documents with {removed.passages:,} passages"]
-        lines += [f"removed exam {name}" for name in removed.exams]
+        lines = [told(f"removed {len(removed.sources):,} documents with {removed.passages:,} passages")]
+        lines += [told(f"removed exam {name}") for name in removed.exams]
         for name in removed.stale:
             say(f"{name} may be out of date; weights forget only when it is taught again: shuyuan teach … --again")
         desk.show("\n".join(lines), removed)

@@ -6,7 +6,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from shuyuan.base.chinese import language
 from shuyuan.cli.shell import Command, Desk
+from shuyuan.cli.shown import report_of
 
 
 class Report(Command):
@@ -27,6 +29,6 @@ shuyuan report --exam quick --language zh
 
         sat = desk.exam(self.exam)
         write_report(sat, self.language)
-        shown = table(sat, "zh" if self.language == "zh" else "en")
-        desk.show(f"{shown}\n\nreport: {sat.folder.resolve() / 'report.html'}", sat)
+        shown = table(sat, language() if self.language == "both" else self.language)
+        desk.show(f"{shown}\n\n{report_of(sat)}", sat)
         return 0

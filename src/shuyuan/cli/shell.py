@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel
 
+from shuyuan.base.chinese import word
 from shuyuan.base.errors import Fixable, near_miss
 from shuyuan.base.progress import width_of
 from shuyuan.base.settings import Settings
@@ -62,6 +63,11 @@ class Command(Settings):
     def run(self, desk: Desk) -> int:
         """Do the work; the number is the exit code."""
         raise NotImplementedError
+
+
+def heads(*columns: str) -> tuple[str, ...]:
+    """The heads of columns, in the reader's language."""
+    return tuple(map(word, columns))
 
 
 def table(rows: Sequence[Sequence[object]], headers: Sequence[str]) -> str:

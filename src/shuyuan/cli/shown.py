@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from shuyuan.base.chinese import listed, told, word
 from shuyuan.base.errors import Fixable
 from shuyuan.base.progress import human_seconds, say
 from shuyuan.base.records import Answer, Assistant, Citation, Conversation
 from shuyuan.base.workspace import Workspace
+
+if TYPE_CHECKING:
+    from shuyuan.examine.results import Exam
+    from shuyuan.teach.preflight import Preflight
 
 UNSUPPORTED = "[?]"
 
@@ -70,16 +75,29 @@ def sources(workspace: Workspace, answer: Answer) -> str:
     """The numbered places that the answer cites, each with its exact span and words."""
     lines = []
     for number, place in enumerate((cited(workspace, citation) for citation in answer.citations), 1):
-        page = f", page {place['page']}" if place["page"] else ""
-        path = " > ".join((f"{place['source']}{page}", *place["headings"]))
-        lines += [f"[{number}] {path}, characters {place['start']}–{place['end']}", f"    “{place['quote']}”"]
+        page = [told(f"page {place['page']}")] if place["page"] else []
+        path = " > ".join((listed((place["source"], *page)), *place["headings"]))
+        span = told(f"characters {place['start']}–{place['end']}")
+        lines += [f"[{number}] {listed((path, span))}", f"    “{place['quote']}”"]
     return "\n".join(lines)
 
 
 def footer(name: str, answer: Answer) -> str:
     """One line: who answered, what to think of it, and what it cost."""
-    state = " · refused" if answer.refused else " · beyond the library" if answer.beyond else ""
+    states = [word("refused")] if answer.refused else [told("beyond the library")] if answer.beyond else []
     if answer.unsupported and not answer.beyond:
-        state += f" · {UNSUPPORTED} not from the library"
-    tokens = f"{answer.prompt_tokens:,} + {answer.answer_tokens:,} tokens"
-    return f"— {name}{state} · {human_seconds(answer.seconds)} · {tokens}"
+        states.append(f"{UNSUPPORTED} {told('not from the library')}")
+    tokens = told(f"{answer.prompt_tokens:,} + {answer.answer_tokens:,} tokens")
+    return " · ".join((f"— {name}", *states, human_seconds(answer.seconds), tokens))
+
+
+def looked_over(found: Preflight) -> str:
+    """What was found before teaching; the sample in it is the material's own words."""
+    sample = found.sample.replace("\n", "\n  ")
+    ahead, sample, after = str(found).partition(sample)
+    return told(ahead) + sample + told(after)
+
+
+def report_of(exam: Exam) -> str:
+    """Where an exam's report lies."""
+    return told(f"report: {exam.folder.resolve() / 'report.html'}")

@@ -7,8 +7,9 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from shuyuan.base import shelf
+from shuyuan.base.chinese import word
 from shuyuan.base.errors import Fixable
-from shuyuan.cli.shell import Command, Desk, table
+from shuyuan.cli.shell import Command, Desk, heads, table
 
 
 class Store(Command):
@@ -38,7 +39,8 @@ shuyuan store lance --only retrieve           only the library of this assistant
             for name in [self.only] if self.only else there:
                 Library.move(there[name], self.store, **desk.settings)
         rows = [(name, state.store, state.passages) for name, state in ((n, state_of(f)) for n, f in there.items())]
-        stores = "" if self.store else table(list(shelf.choices("store").items()), ("store", "what it is")) + "\n\n"
+        ways = [(name, word(line)) for name, line in shelf.choices("store").items()]
+        stores = "" if self.store else table(ways, heads("store", "what it is")) + "\n\n"
         data = [{"assistant": name, "store": kept, "passages": passages} for name, kept, passages in rows]
-        desk.show(stores + table(rows, ("library of", "store", "passages")), data)
+        desk.show(stores + table(rows, heads("library of", "store", "passages")), data)
         return 0

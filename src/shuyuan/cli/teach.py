@@ -7,11 +7,13 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from shuyuan.base import shelf
+from shuyuan.base.chinese import word
 from shuyuan.base.errors import Fixable
 from shuyuan.base.guards import ForgetLimit, Guards, HoldOut, Patience
 from shuyuan.base.progress import say, seconds_of
 from shuyuan.base.workspace import finished
-from shuyuan.cli.shell import Command, Desk, table
+from shuyuan.cli.shell import Command, Desk, heads, table
+from shuyuan.cli.shown import looked_over
 
 
 class Teach(Command):
@@ -50,7 +52,9 @@ shuyuan teach retrieve --on lora                give the tuned model a library a
         """Teach, and print the name of the assistant."""
         if not self.route:
             routes = shelf.choices("teach")
-            desk.show(table(list(routes.items()), ("route", "what it does")), routes)
+            desk.show(
+                table([(name, word(line)) for name, line in routes.items()], heads("route", "what it does")), routes
+            )
             return 0
         from shuyuan.prepare.mixture import mix_of
         from shuyuan.teach.teaching import dry_run, teach
@@ -63,7 +67,7 @@ shuyuan teach retrieve --on lora                give the tuned model a library a
             raise Fixable("--dry-run does nothing, and --tune tries things out", "leave one of them out")
         if self.dry_run:
             found = dry_run(workspace, **order)
-            desk.show(str(found), found)
+            desk.show(looked_over(found), found)
             return 0
         tune_seconds = seconds_of(self.tune) if self.tune else 0.0
         taught = teach(workspace, **order, again=self.again, tune_seconds=tune_seconds)

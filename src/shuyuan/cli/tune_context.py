@@ -7,8 +7,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from shuyuan.base.chinese import told
 from shuyuan.base.errors import Fixable
-from shuyuan.cli.shell import Command, Desk, table
+from shuyuan.cli.shell import Command, Desk, heads, table
 
 
 class TuneContext(Command):
@@ -34,7 +35,7 @@ shuyuan tune context questions.jsonl           write them, then compare on these
         workspace = desk.workspace()
         if not self.files:
             cost = context_cost(workspace, self.only)
-            desk.show(str(cost), cost)
+            desk.show(told(str(cost)), cost)
             return 0
         rows = [row for file in self.files for row in read_questions(Path(file))[0]]
         if not rows:
@@ -43,13 +44,15 @@ shuyuan tune context questions.jsonl           write them, then compare on these
         found = f"{gain.difference.n} questions on {gain.difference.clusters} facts"
         lines = [(name, f"{gain.before[name]:.3f}", f"{gain.after[name]:.3f}") for name in MEASURES]
         interval = (
-            "" if gain.difference.low is None else f" ({gain.difference.low:+.3f} to {gain.difference.high:+.3f})"
+            ""
+            if gain.difference.low is None
+            else f" ({told(f'{gain.difference.low:+.3f} to {gain.difference.high:+.3f}')})"
         )
         verdict = (
             "better: shuyuan teach retrieve --context --again" if gain.proven else "no gain is proven: leave them out"
         )
-        text = table(lines, (found, "without", "with contexts"))
-        text += f"\nwith minus without: {gain.difference.difference:+.3f} nDCG@10{interval}"
-        text += "".join(f"\nleft out: {count} {why}" for why, count in gain.left_out.items())
-        desk.show(f"{text}\n{verdict}", gain)
+        text = table(lines, (told(found), *heads("without", "with contexts")))
+        text += f"\n{told(f'with minus without: {gain.difference.difference:+.3f} nDCG@10')}{interval}"
+        text += "".join(told(f"\nleft out: {count} {why}") for why, count in gain.left_out.items())
+        desk.show(f"{text}\n{told(verdict)}", gain)
         return 0

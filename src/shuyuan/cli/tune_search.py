@@ -7,8 +7,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from shuyuan.base.chinese import labelled, told
 from shuyuan.base.marks import WHOLE
-from shuyuan.cli.shell import Command, Desk, table
+from shuyuan.cli.shell import Command, Desk, heads, table
 
 
 class TuneSearch(Command):
@@ -36,13 +37,13 @@ shuyuan tune search questions.jsonl --only lora+retrieve
         tuned = tune(library, workspace.material, exam_questions(rows))
         lines = [(name, f"{tuned.before[name]:.3f}", f"{tuned.after[name]:.3f}") for name in MEASURES]
         held = f"{tuned.held_out.n} held-out questions on {tuned.held_out.clusters} facts"
-        found = table(lines, (held, "default", "chosen"))
+        found = table(lines, (told(held), *heads("default", "chosen")))
         for name, one in (("development", tuned.development), ("held-out", tuned.held_out)):
-            interval = "" if one.low is None else f" ({one.low:+.3f} to {one.high:+.3f})"
-            found += f"\n{name}: best minus default {one.difference:+.3f} nDCG@10{interval}"
+            interval = "" if one.low is None else f" ({told(f'{one.low:+.3f} to {one.high:+.3f}')})"
+            found += f"\n{labelled(name, told(f'best minus default {one.difference:+.3f} nDCG@10'))}{interval}"
         for why, count in tuned.left_out.items():
-            found += f"\nleft out: {count} {why}"
+            found += told(f"\nleft out: {count} {why}")
         chosen = ", ".join(f"{name} {value}" for name, value in tuned.chosen.model_dump().items())
         verdict = "the default is kept" if tuned.chosen == type(tuned.chosen)() else "chosen, and used from now on"
-        desk.show(f"{found}\n{verdict}: {chosen}", tuned)
+        desk.show(f"{found}\n{labelled(verdict, chosen)}", tuned)
         return 0

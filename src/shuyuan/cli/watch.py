@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from shuyuan.base.chinese import word
 from shuyuan.base.errors import Fixable, near_miss
 from shuyuan.base.progress import say
 from shuyuan.base.workspace import Workspace, finished
@@ -45,7 +46,7 @@ shuyuan watch ~/handbook --teach retrieve           teach this assistant again a
                     _teach_again(workspace, self.teach, made)
                 say("watching; stop with Ctrl-C")
         except KeyboardInterrupt:
-            say("stopped")
+            say(word("stopped"))
         return 0
 
 

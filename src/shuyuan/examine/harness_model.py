@@ -45,7 +45,7 @@ class AssistantLM(TemplateLM):  # type: ignore[misc]
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
         """Replies in the order of the requests, ended before the first stop text."""
         replies: list[str] = []
-        with Bar(f"{self.assistant.name} sits", len(requests), "answers") as bar:
+        with Bar(f"{self.assistant.name} sits the exam", len(requests), "answers") as bar:
             at = 0
             while at < len(requests):
                 how = requests[at].args[1]

@@ -163,7 +163,7 @@ def _of_tuning(found: Pilot) -> Prediction:
     missing = 1 - closed
     why = f"lessons name {found.taught:.0%} of the exam's facts ({found.examples:,} examples)"
     if found.taught < 0.2:
-        why += ": tuning does not teach what no lesson says"
+        why = f"{why}: tuning does not teach what no lesson says"
         return Prediction("lora", "no", max(0.0, closed - 0.1), min(1.0, closed + 0.15), why)
     if missing < 0.15:
         return Prediction("lora", "no", max(0.0, closed - 0.1), 1.0, f"{closed:.0%} are right untaught; {why}")

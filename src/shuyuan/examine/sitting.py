@@ -113,7 +113,7 @@ def sit(
         say(f"{candidate.name} sat this before: {len(found):,} answers kept")
         return kept(found.values(), candidate.key, questions, texts, asking)
     assistant = candidate.open()
-    with Bar(f"{candidate.name} sits", len(keys), "answers", done=len(found)) as bar:
+    with Bar(f"{candidate.name} sits the exam", len(keys), "answers", done=len(found)) as bar:
 
         def keep(rows: list[Row]) -> None:
             append_jsonl(file, rows)

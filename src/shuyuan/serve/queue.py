@@ -242,8 +242,9 @@ class Queue:
         with log.open("ab") as out:
             # A session of its own: neither Ctrl-C nor the end of the server reaches it.
             child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
-            )
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
+                env={**os.environ, "SHUYUAN_LANG": "en"},  # each page says the log in its own language
+            )  # fmt: skip
         self._children[child.pid] = child
         with self.state.change() as db:
             db.execute(

@@ -48,7 +48,7 @@ def serve(
         at = listening.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
         say(f"serving {len(house.workspaces())} workspaces of {house.root}")
-        say(f"{'page' if PAGE.is_dir() else 'API'}: http://{shown}:{at}/ · OpenAI clients: http://{shown}:{at}/v1")
+        say(f"{'the page' if PAGE.is_dir() else 'API'}: http://{shown}:{at}/ · OpenAI clients: http://{shown}:{at}/v1")
         if webhooks:
             say(f"told when a fine-tuning job ends: {', '.join(webhooks)}; signed with {house.webhooks.secret_file}")
         Server(configured(build_app(house))).run(sockets=[listening])

@@ -87,7 +87,7 @@ def derive(
     batch = batch or max(1, round(min(largest, max(fewest, tokens / STEPS)) * text.sequences / text.tokens))
     rate = learning_rate or RATE * sqrt(RATE_WIDTH / shape.width)
     why = f"layers {shape.layers}: {why}"
-    return Sizes(shape, batch, rate, epochs, (why, *_lines(text, shape, tokens, batch, rate)))
+    return Sizes(shape, batch, rate, epochs, (why, *_figures(text, shape, tokens, batch, rate)))
 
 
 def _largest(
@@ -107,7 +107,7 @@ def _largest(
     return *found[:2], f"{found[2]}; there is no larger one to choose"
 
 
-def _lines(text: Text, shape: Shape, tokens: float, batch: int, rate: float) -> tuple[str, ...]:
+def _figures(text: Text, shape: Shape, tokens: float, batch: int, rate: float) -> tuple[str, ...]:
     lines = [
         f"weights {shape.weights:,}: width {shape.width} = {HEAD} × {shape.layers}, {shape.layers} heads, "
         f"MLP {shape.inner}, vocabulary {shape.vocabulary:,}",

@@ -49,7 +49,7 @@ class Tuning:
     trials: tuple[Trial, ...]
 
     def __str__(self) -> str:
-        rows = [f"{'rate':>9} {'steps':>6} {'epochs':>6}  {'held-out loss':<13}  time"]
+        rows = ["     rate  steps epochs  held-out loss  time"]
         for trial in self.trials:
             shown = f"{trial.learning_rate:9.1e} {trial.steps:6,} {trial.epochs:6.1f}  {trial.loss:<13.4f}"
             rows.append(f"{shown}  {human_seconds(trial.seconds)}")

@@ -72,7 +72,7 @@ def _read(path: Path, fingerprint: str) -> tuple[dict[str, Tensor], dict[str, An
     if notes["sha256"] != sha256_of(path / "state.safetensors"):
         raise ValueError("its content does not match its hash")
     if notes.get("rules") != RULES:
-        raise ValueError("another version of shuyuan wrote it, which would have learned otherwise")
+        raise ValueError("another version of Shuyuan wrote it, which would have learned otherwise")
     if notes["fingerprint"] != fingerprint:
         raise ValueError("it belongs to other settings or other material")
     return load_file(path / "state.safetensors"), notes

@@ -1,7 +1,8 @@
-// The server's words in Chinese. `locales/told.zh.json` holds the English templates, as they stand in the program's source,
+// The server's words in Chinese. `base/told.zh.json` holds the English templates, as they stand in the program's source,
 // with what each becomes: {0}, {1} … are filled in as they are, {0*} is a text that is said in Chinese as well.
-// A test holds the file to the source: no template of an error is missing, none is there that nobody says.
-import words from './locales/told.zh.json'
+// A test holds the file to the source: no template of an error is missing, none is there that nobody says. `base/chinese.py`
+// reads texts in the same way for the terminal; a test compares the two.
+import words from '../../base/told.zh.json'
 
 interface Template { pattern: RegExp; holds: string; becomes: string; letters: number; fixed: number }
 
@@ -45,7 +46,7 @@ function known(text: string): string | null {
   let found = kept.get(text)
   if (found === undefined) {
     if (kept.size > MOST_KEPT) kept.clear()
-    found = exact.get(text) ?? null
+    found = exact.get(text) ?? exact.get(text.slice(0, 1).toUpperCase() + text.slice(1)) ?? null // at a start, and after a colon
     if (found === null && /[a-z]{2}/i.test(text)) {
       let least = Infinity
       for (const way of ways(text)) {
