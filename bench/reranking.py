@@ -41,7 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("part", choices=PARTS)
-    parser.add_argument("--n", type=int, default=500, help="most questions that are asked")
+    parser.add_argument("--n", type=int, default=300, help="most questions that are asked")
     given = parser.parse_args()
     part, folder = given.part, fetched(given.folder)
     corpus = handbook() if part == "handbook" else squad(folder) if part == "squad" else reference(folder, part[-2:])

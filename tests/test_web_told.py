@@ -23,10 +23,12 @@ ROOMS = [room for room in house.ROOMS if room not in ("web", "cli")]
 ELSEWHERE = {
     "prepare": "calls conversations dataset_info gathering making mixture quiz shapes",
     "load": "shaping",
+    "recall": "learning",
     "measure": "labels",
     "read": "address",
     "teach": "following recipe tune",
-    "examine": "contexts curve drafting harness harness_model pairs pilot report robustness showing teacher tuning",
+    "examine": "contexts curve drafting harness harness_model pairs pilot report reranking robustness showing teacher"
+    " tuning",
     "serve": "anthropic embeddings files images models serving sse tuning webhooks wire",
 }
 

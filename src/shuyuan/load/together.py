@@ -19,7 +19,7 @@ from shuyuan.base.errors import Fixable
 from shuyuan.base.files import write_whole
 from shuyuan.load.embedder import Embedder
 
-SHARE = 1 / 3  # of the layers that read both together
+SHARE = 1 / 6  # of the layers that read both together
 _PAIRS = 8  # read at once: those of like length share a batch
 AGAIN = "train it again: shuyuan tune rerank; or take it out: shuyuan tune rerank --off"
 

@@ -23,7 +23,7 @@ from shuyuan.train.optimiser import AdamW
 from shuyuan.train.schedule import warmup_cosine
 
 MOST = 400  # questions that are learned from: a bound on time, and on memory (1.5 GB if no text is found twice)
-WRONG = 7  # passages beside the right one
+WRONG = 5  # passages beside the right one
 EPOCHS, AT_ONCE = 3, 8  # passes over the questions; questions a step
 LEARNING_RATE, HEAD_RATE = 1e-4, 10.0  # of the layers, and how many times as fast the score learns
 CLIP_NORM = 1.0

@@ -8,7 +8,6 @@ import shutil
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +76,7 @@ class Library:
         self.folder, self.state, self.fuse = folder, state, fuse or Fuse.of(state.fuse)
         self._index, self._embedder, self._centres = index, embedder, Centres(state.centres)
         self._marks, self.view = Marks(material or folder / "nothing is marked"), FOR_ALL
+        self._opened: list[Reranker] = []  # the one in use, once it was; whoever looks shares it
 
     def seen_by(self, view: View) -> Library:
         """The same library as somebody else sees it."""
@@ -192,14 +192,16 @@ class Library:
         vectors = self.place(texts)
         return [self._search([text], vector[None], k) for text, vector in zip(texts, vectors, strict=True)]
 
-    @cached_property
+    @property
     def reranker(self) -> Reranker | None:
         """What ranks the first passages again, if anything. Raises Fixable where it is damaged or a foreign one."""
         if not self.state.reranker:
             return None
-        from shuyuan.recall.reranking import Reranker
+        if not self._opened:
+            from shuyuan.recall.reranking import Reranker
 
-        return Reranker.open(self.state.reranker, self._embedder, self.folder)
+            self._opened.append(Reranker.open(self.state.reranker, self._embedder, self.folder))
+        return self._opened[0]
 
     def search_together(self, texts: Sequence[str], k: int) -> list[Hit]:
         """The `k` passages that fit a question in several wordings best; the first text is the question itself.
@@ -290,7 +292,7 @@ class Library:
             kept = reranker.keep(self.folder) if reranker else ""
             self.state = replace(state, reranker=kept)
             write_state(self.folder, self.state)
-        self.__dict__.pop("reranker", None)
+        self._opened = []
 
     def count(self) -> int:
         """How many passages there are."""
