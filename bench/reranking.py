@@ -26,7 +26,7 @@ from shuyuan.examine.reranking import Found, found_for, milliseconds, ranked_aga
 from shuyuan.examine.statistics import compare
 from shuyuan.examine.tuning import MEASURES, halves, measures
 from shuyuan.load.embedder import open_embedder
-from shuyuan.recall.learning import learn
+from shuyuan.recall.learning import learn, teaching
 from shuyuan.recall.reranking import Reranker
 from shuyuan.recall.searching import Library
 
@@ -54,7 +54,7 @@ def main() -> None:
         trained = Reranker.open("trained", embedder, at)
     else:
         learning, testing = halves(asked, {})
-        lessons = [one.lesson for one in found_for(library, learning, corpus.gold)]
+        lessons = teaching([one.lesson for one in found_for(library, learning, corpus.gold)])
         began = time.process_time()
         trained = learn(embedder, lessons)
         spent, learned = round(time.process_time() - began, 1), len(lessons)

@@ -30,7 +30,7 @@ from shuyuan.load.embedder import Embedder, open_embedder
 from shuyuan.load.together import Joint
 from shuyuan.prepare.adding import add
 from shuyuan.recall.fuse import Fuse
-from shuyuan.recall.learning import Lesson, learn
+from shuyuan.recall.learning import MOST, Lesson, learn, teaching
 from shuyuan.recall.reranking import FIRST, Reranker, begun
 from shuyuan.recall.searching import Library
 from shuyuan.recall.state import RERANKER, state_of
@@ -97,7 +97,9 @@ def test_a_passage_scores_the_same_in_any_company(embedder: Embedder) -> None:
 
 def test_training_learns_and_is_the_same_again(embedder: Embedder, capsys: pytest.CaptureFixture[str]) -> None:
     before = [weight.clone() for weight in embedder.net.parameters()]
-    taught = [*lessons(160), Lesson("nothing right", ("a", "b"), ()), Lesson("nothing wrong", ("a",), (0,))]
+    taught = lessons(160)
+    assert teaching([*taught, Lesson("nothing right", ("a", "b"), ()), Lesson("nothing wrong", ("a",), (0,))]) == taught
+    assert len(teaching(lessons(MOST + 9))) == MOST
     one, same, other = learn(embedder, taught), learn(embedder, taught), learn(embedder, taught, seed=1)
     assert "training will take about" in capsys.readouterr().err
     assert all(torch.equal(a, b) for a, b in zip(before, embedder.net.parameters(), strict=True)), "it is left alone"
@@ -257,6 +259,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     shown = capsys.readouterr().out
     assert "held-out: gain " in shown
     assert ("chosen, and used from now on" in shown) != ("the ranking is kept as it is" in shown)
+    assert main(["tune", "rerank", str(asked), "--off", *at]) == 1
     assert main(["tune", "rerank", "--off", *at]) == 0
     assert state_of(folder).reranker == ""
     workspace.material.put_questions(

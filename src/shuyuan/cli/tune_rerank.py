@@ -36,6 +36,8 @@ shuyuan tune rerank --off                      rank as it is found again
         from shuyuan.prepare.questions import exam_questions, read_questions
         from shuyuan.recall.searching import Library
 
+        if self.off and self.files:
+            raise Fixable("--off trains nothing, so it needs no questions", "leave one of them out")
         workspace = desk.workspace()
         run = workspace.run(self.only)
         embedder = open_embedder(run.embedder)

@@ -26,7 +26,7 @@ from shuyuan.examine.statistics import Comparison, compare
 from shuyuan.examine.tuning import halves, measures, ndcg, with_evidence
 from shuyuan.load.embedder import Embedder
 from shuyuan.prepare.leak import normal
-from shuyuan.recall.learning import Lesson, learn
+from shuyuan.recall.learning import Lesson, learn, teaching
 from shuyuan.recall.reranking import FIRST, Reranker, Seen, begun
 from shuyuan.recall.searching import Library
 
@@ -98,7 +98,8 @@ def rerank(
         found = [found_for(searched.seen_by(WHOLE), _some(of), relevant) for of in (learning, check, held_out)]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    trained = learn(embedder, [one.lesson for one in found[0]])
+    lessons = teaching([one.lesson for one in found[0]])
+    trained = learn(embedder, lessons)
     checked = {way: _mean(ranked, found[1]) for way, ranked in ranked_again(trained, found[1]).items()}
     best = max(WAYS, key=lambda way: checked[way])  # of equals the first, which costs less
     ranked = ranked_again(trained, found[2])
@@ -111,7 +112,7 @@ def rerank(
     before, after = (measures(ranked[way], [one.relevant for one in found[2]]) for way in ("", best))
     spent = milliseconds(reranker, found[2][:_TIMED])
     by = "questions" if asked else "headings"
-    return Reranked(best, best if better else "", checked, held, before, after, len(learning), by, spent, left_out)
+    return Reranked(best, best if better else "", checked, held, before, after, len(lessons), by, spent, left_out)
 
 
 def found_for(library: Library, questions: Sequence[Question], relevant: Mapping[str, Collection[str]]) -> list[Found]:

@@ -47,15 +47,18 @@ class _Pairs:
     begun_N: Tensor
 
 
-def learn(embedder: Embedder, lessons: Sequence[Lesson], seed: int = 0) -> Reranker:
-    """A reranker that learned from these; the same from the same ones on one machine.
+def teaching(lessons: Sequence[Lesson], seed: int = 0) -> list[Lesson]:
+    """Those that teach something, with a right and a wrong text; of more than `MOST`, some are drawn."""
+    lessons = [one for one in lessons if 0 < len(one.right) < len(one.texts)]
+    return random.Random(seed).sample(lessons, MOST) if len(lessons) > MOST else lessons
 
-    Lessons without a right or without a wrong text teach nothing. Of more than `MOST`, some are drawn. Raises Fixable
-    where the embedder is not of a form that can learn.
+
+def learn(embedder: Embedder, lessons: Sequence[Lesson], seed: int = 0) -> Reranker:
+    """A reranker that learned from `teaching` ones; the same from the same ones on one machine.
+
+    Raises Fixable where the embedder is not of a form that can learn.
     """
     draw = random.Random(seed)
-    lessons = [one for one in lessons if 0 < len(one.right) < len(one.texts)]
-    lessons = draw.sample(lessons, MOST) if len(lessons) > MOST else lessons
     joint = Joint(embedder)
     pairs = _read(Reranker(embedder, joint), [_few(lesson, draw) for lesson in lessons])
     order = [row for _ in range(EPOCHS) for row in draw.sample(range(len(pairs)), len(pairs))]
