@@ -114,12 +114,14 @@ def drawn(record: Mapping[str, Any]) -> str:
     for name, of in record.items():
         trained = f"{of['training_cpu_seconds']:.0f} CPU-seconds of training on {of['learned']} questions"
         title = f"{of['passages']:,} passages; {trained if of['learned'] else 'no training here'}. {place(of)}"
-        lines = [f"| | n | ms | {' | '.join(MEASURES)} |", f"|-|-:|-:|{'-|' * len(MEASURES)}"]
+        lines = [f"| | n (facts) | ms | {' | '.join(MEASURES)} |", f"|-|-:|-:|{'-|' * len(MEASURES)}"]
         for group, rows in of["rows"].items():
             for way, called in NAMES.items():
                 cells = [_cell(rows[way], measure) for measure in MEASURES]
                 said = f"{called}{'' if group == 'all' else f', {group}'}"
-                lines.append(f"| {said} | {rows['n']} | {of['milliseconds'][way]:,.0f} | {' | '.join(cells)} |")
+                lines.append(
+                    f"| {said} | {rows['n']} ({rows['facts']}) | {of['milliseconds'][way]:,.0f} | {' | '.join(cells)} |"
+                )
         parts += [f"## {name}", title, "\n".join(lines)]
     return "\n\n".join(parts) + "\n"
 

@@ -25,7 +25,7 @@ from shuyuan.recall.state import RERANKER
 from shuyuan.store.contract import normal
 
 FIRST = 20  # passages that are ranked again
-_PLACE = 0.05  # of evidence, that e times as far down in the list costs: .05 to .1 are equal (bench/reranking.py)
+_PLACE = 0.05  # of evidence, that e times as far down in the list costs: .05 to .1 are about equal (LOG.md)
 _SURE = 10.0  # log-odds that one more of evidence is worth
 _VERSION = "1"
 
