@@ -72,7 +72,7 @@ def main() -> None:
         "trained": milliseconds(trained, found[:TIMED]),
     }
     figures = {"passages": len(corpus.passages), "learned": learned, "training_cpu_seconds": spent}
-    command = f"python bench/reranking.py FOLDER {part}"
+    command = f"python bench/reranking.py FOLDER {part} --n {given.n}"
     keep("reranking", part, {**stamp(), "command": command, **figures, "milliseconds": times, "rows": rows}, drawn)
 
 
