@@ -27,7 +27,8 @@ from shuyuan.recall import searching
 from shuyuan.recall.asking import queries
 from shuyuan.recall.centring import Centres
 from shuyuan.recall.fuse import Fuse
-from shuyuan.recall.searching import Library, state_of
+from shuyuan.recall.searching import Library
+from shuyuan.recall.state import state_of
 from shuyuan.store.contract import Vectors
 
 QUERIES = ["default rank of LoRA", "学习率是多少", "near-duplicates (leaks)?"]

@@ -21,7 +21,8 @@ from shuyuan.examine.exam import exam
 from shuyuan.load.embedder import open_embedder
 from shuyuan.prepare.adding import add
 from shuyuan.recall.embedding import embed_passages
-from shuyuan.recall.searching import Library, state_of
+from shuyuan.recall.searching import Library
+from shuyuan.recall.state import state_of
 from shuyuan.teach.removing import quotes, remove
 from shuyuan.teach.teaching import learned, open_assistant, stale, teach
 

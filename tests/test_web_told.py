@@ -27,10 +27,12 @@ FOR_PROGRAMS = ["anthropic", "embeddings", "files", "images", "models", "sse", "
 ELSEWHERE = {
     "prepare": "asking calls conversations dataset_info gates gathering making mixture quiz shapes",
     "load": "shaping",
+    "recall": "learning",
     "measure": "labels",
     "read": "address",
     "teach": "following recipe tune",
-    "examine": "contexts curve drafting harness harness_model pairs pilot report robustness showing teacher tuning",
+    "examine": "contexts curve drafting harness harness_model pairs pilot report reranking robustness showing teacher"
+    " tuning",
     "serve": "anthropic embeddings files images models serving sse tuning webhooks wire",
 }
 

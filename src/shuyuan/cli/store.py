@@ -28,7 +28,8 @@ shuyuan store lance --only retrieve           only the library of this assistant
 
     def run(self, desk: Desk) -> int:
         """Print where each library is now."""
-        from shuyuan.recall.searching import Library, state_of
+        from shuyuan.recall.searching import Library
+        from shuyuan.recall.state import state_of
 
         workspace = desk.workspace()
         folders = {name: workspace.run(name).folder / "library" for name in workspace.runs()}

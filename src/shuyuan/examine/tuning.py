@@ -56,14 +56,8 @@ def tune(library: Library, material: Material, asked: Sequence[Question]) -> Tun
     Questions that are in the exam, share a fact with it or have no evidence in the documents are left out and counted.
     Raises Fixable when fewer than ten facts would be left in either half.
     """
-    used, relevant, left_out = _usable(material, asked)
-    development, held_out = _halves(used)
-    facts = [len({q.fact for q in half}) for half in (development, held_out)]
-    if min(facts) < FEWEST:
-        raise Fixable(
-            f"{facts[0]} + {facts[1]} facts are too few to tune on; left out: {_counted(left_out)}",
-            f"write questions with `source` and `evidence` on at least {2 * FEWEST} facts that the exam does not ask",
-        )
+    used, relevant, left_out = with_evidence(material, asked)
+    development, held_out = halves(used, left_out)
     depth = max(DEPTHS)
     lists = dict(zip([q.id for q in used], library.rankings([q.text for q in used], depth), strict=True))
 
@@ -87,6 +81,23 @@ def tune(library: Library, material: Material, asked: Sequence[Question]) -> Tun
     return Tuned(best, chosen, seen, unseen, before, after, left_out)
 
 
+def halves(questions: Iterable[Question], left_out: Mapping[str, int]) -> tuple[list[Question], list[Question]]:
+    """Development and held-out; all wordings of a fact on one side, always the same one.
+
+    Raises Fixable when fewer than ten facts would be in either.
+    """
+    found: tuple[list[Question], list[Question]] = ([], [])
+    for question in questions:
+        found[int(fingerprint("tune", question.fact), 16) % 2].append(question)
+    facts = [len({q.fact for q in half}) for half in found]
+    if min(facts) < FEWEST:
+        raise Fixable(
+            f"{facts[0]} + {facts[1]} facts are too few to tune on; left out: {_counted(left_out)}",
+            f"write questions with `source` and `evidence` on at least {2 * FEWEST} facts that the exam does not ask",
+        )
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Gain:
     """One library beside another on the same questions: the difference in nDCG@10, and both ones' measures."""
@@ -104,7 +115,7 @@ class Gain:
 
 def usable(material: Material, asked: Sequence[Question]) -> tuple[Questions, dict[str, int]]:
     """The questions that libraries can be compared on, as `tune` takes them; Fixable when their facts are under ten."""
-    used, relevant, left_out = _usable(material, asked)
+    used, relevant, left_out = with_evidence(material, asked)
     if len({q.fact for q in used}) < FEWEST:
         raise Fixable(
             f"{len({q.fact for q in used})} facts are too few to measure on; left out: {_counted(left_out)}",
@@ -135,9 +146,13 @@ def ndcg(ranked: Ranked, wanted: Collection[str], k: int = SHOWN) -> float:
     return float(found / gain[: min(k, len(wanted))].sum())
 
 
-def _usable(
+def with_evidence(
     material: Material, asked: Sequence[Question]
 ) -> tuple[list[Question], Mapping[str, tuple[str, ...]], dict[str, int]]:
+    """The questions that are not in the exam, share no fact with it and whose evidence is in the documents.
+
+    With the passages that hold it, by question, and why how many others are left out.
+    """
     exam = material.questions()
     words, facts = {normal(q.text) for q in exam}, {q.fact for q in exam if q.fact}
     apart = [q for q in asked if normal(q.text) not in words and q.fact not in facts]
@@ -145,14 +160,6 @@ def _usable(
     used = [replace(q, fact=q.fact or q.id) for q in apart if q.id in relevant]
     left = {"in the exam": len(asked) - len(apart), "without evidence in the documents": len(apart) - len(used)}
     return used, relevant, {why: count for why, count in left.items() if count}
-
-
-def _halves(questions: Iterable[Question]) -> tuple[list[Question], list[Question]]:
-    """Development and held-out; all wordings of a fact on one side, always the same one."""
-    halves: tuple[list[Question], list[Question]] = ([], [])
-    for question in questions:
-        halves[int(fingerprint("tune", question.fact), 16) % 2].append(question)
-    return halves
 
 
 def _ranked(fuse: Fuse, of: Rankings) -> Ranked:
@@ -163,12 +170,16 @@ def measured(
     fuse: Fuse, of: Sequence[Question], lists: Mapping[str, Rankings], relevant: Mapping[str, Collection[str]]
 ) -> dict[str, float]:
     """The means of `MEASURES` over questions whose rankings and relevant passages are known."""
+    return measures([_ranked(fuse, lists[question.id]) for question in of], [relevant[q.id] for q in of])
+
+
+def measures(ranked: Sequence[Ranked], relevant: Sequence[Collection[str]]) -> dict[str, float]:
+    """The means of `MEASURES` over questions, by what was found for each, best first, and what should have been."""
     rows = []
-    for question in of:
-        ranked, wanted = _ranked(fuse, lists[question.id]), set(relevant[question.id])
-        first = next((rank for rank, name in enumerate(ranked, 1) if name in wanted), None)
-        recalls = [len(wanted.intersection(ranked[:k])) / min(k, len(wanted)) for k in (1, 5, 10)]
-        rows.append([ndcg(ranked, wanted), 1 / first if first else 0.0, *recalls])
+    for found, wanted in zip(ranked, map(set, relevant), strict=True):
+        first = next((rank for rank, name in enumerate(found[:SHOWN], 1) if name in wanted), None)
+        recalls = [len(wanted.intersection(found[:k])) / min(k, len(wanted)) for k in (1, 5, 10)]
+        rows.append([ndcg(found, wanted), 1 / first if first else 0.0, *recalls])
     means = np.mean(rows, axis=0)
     return {name: round(float(mean), 4) for name, mean in zip(MEASURES, means, strict=True)}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,15 @@ MOST_TOKENS, MOST_TOKENS_ON_CPU = 8192, 1024  # of one batch, padding included; 
 _Kind = Literal["query", "passage"]
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A text read token by token: see `Embedder.read`. `below`: every token [T, width] below some layer."""
+
+    tokens: list[int]
+    states: np.ndarray
+    below: torch.Tensor | None = None
+
+
 class Embedder:
     """An encoder with the pooling and the words before a text that its folder states.
 
@@ -36,6 +46,11 @@ class Embedder:
         self._prompts = _prompts(folder)
         self._pools_mean = _pools_mean(folder)
         self.cut = 0
+
+    @property
+    def net(self) -> Any:
+        """The encoder itself."""
+        return self._net
 
     def embed(self, texts: Sequence[str], kind: _Kind) -> np.ndarray:
         """float32 [n, width], each row of length one. Queries and passages get different words in front.
@@ -60,6 +75,10 @@ class Embedder:
         The two are what five sixths of the layers and all of them make of a token, each of length one. The words in
         front and the marks at the ends are left out; so is what goes beyond `context`.
         """
+        return [(one.tokens, one.states) for one in self.readings(texts, kind)]
+
+    def readings(self, texts: Sequence[str], kind: _Kind, below: int | None = None) -> list[Reading]:
+        """As `read`; with `below`, also what the first so many layers make of every token, as it is."""
         if not texts:
             return []
         prompt = self._prompts.get(kind, "")
@@ -69,15 +88,17 @@ class Embedder:
             [at for at, (start, end) in enumerate(offsets[: len(tokens) - 1]) if start >= len(prompt) and end > start]
             for tokens, offsets in zip(ids, whole["offset_mapping"], strict=True)
         ]
-        found: list[tuple[list[int], np.ndarray]] = [([], np.zeros((2, 0, self.width), np.float16)) for _ in texts]
+        found = [Reading([], np.zeros((2, 0, self.width), np.float16))] * len(texts)
         for rows in _batches([len(tokens) for tokens in ids], MOST_TOKENS_ON_CPU):
             with torch.inference_mode():
                 ids_BT, mask_BT = self._padded([ids[row] for row in rows])
                 layers = self._net(input_ids=ids_BT, attention_mask=mask_BT, output_hidden_states=True).hidden_states
                 of_BLTD = torch.stack([layers[round((len(layers) - 1) * 5 / 6)], layers[-1]], 1)
                 states_BLTD = torch.nn.functional.normalize(of_BLTD.float(), dim=-1).half().cpu().numpy()
-            for row, states_LTD in zip(rows, states_BLTD, strict=True):
-                found[row] = [ids[row][at] for at in own[row]], states_LTD[:, own[row]]
+            for place, row in enumerate(rows):
+                tokens = [ids[row][at] for at in own[row]]
+                kept = None if below is None else layers[below][place, : len(ids[row])].clone()
+                found[row] = Reading(tokens, states_BLTD[place][:, own[row]], kept)
         return found
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:

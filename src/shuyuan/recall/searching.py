@@ -7,12 +7,12 @@ import copy
 import shutil
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shuyuan.base.errors import Fixable
-from shuyuan.base.files import fingerprint, locked, read_json, write_json
+from shuyuan.base.files import fingerprint, locked
 from shuyuan.base.marks import FOR_ALL, WHOLE, Marks, View, Within
 from shuyuan.base.progress import Bar, say
 from shuyuan.base.records import Passage
@@ -22,18 +22,21 @@ from shuyuan.recall.centring import Centres
 from shuyuan.recall.embedding import Embeds, embed_passages
 from shuyuan.recall.evidence import evidence
 from shuyuan.recall.fuse import Fuse, Fused
+from shuyuan.recall.state import RERANKER, VERSION, State, finished, state_of, write_state
 from shuyuan.recall.threshold import LOOKED_AT, calibrate, nearness
 from shuyuan.store.contract import Index, Scored, Store, Vectors, content_hash, in_order, normal
 
-VERSION = 2
+if TYPE_CHECKING:
+    from shuyuan.recall.reranking import Reranker
+
 STORE = "lance"  # where a library is kept that nobody said anything about
-_FILE = "library.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A passage that was found, best `score` first. `cosine`, `word_rank`: None where that list did not hold it.
+    """A passage that was found, best first. `cosine`, `word_rank`: None where that list did not hold it.
 
+    `score` is that of the two rankings together; where a library ranks again, the order may be another one.
     `pinned`: the best one of a pinned document, which is always among those found.
     """
 
@@ -51,29 +54,6 @@ class Rankings:
     dense: list[Scored]
     words: list[Scored]
     foreign: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What `library.json` says: what the index was built from.
-
-    `documents`: id → fingerprint of its passages. `unfinished`: documents that a killed build may have left half done.
-    `languages`: how many passages there are in each. `centres`: what is taken off vectors (`Centres.plain`).
-    `thresholds`: language → the nearness below which a question is off this library's topics. `fuse`: the settings
-    that `shuyuan tune search` chose for this library, if it did.
-    """
-
-    embedder: str = ""
-    width: int = 0
-    store: str = ""
-    passages: int = 0
-    documents: Mapping[str, str] = field(default_factory=dict)
-    unfinished: Sequence[str] = ()
-    languages: Mapping[str, int] = field(default_factory=dict)
-    centres: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    thresholds: Mapping[str, float] = field(default_factory=dict)
-    fuse: Mapping[str, float] = field(default_factory=dict)
-    version: int = VERSION
 
 
 class Library:
@@ -96,6 +76,7 @@ class Library:
         self.folder, self.state, self.fuse = folder, state, fuse or Fuse.of(state.fuse)
         self._index, self._embedder, self._centres = index, embedder, Centres(state.centres)
         self._marks, self.view = Marks(material or folder / "nothing is marked"), FOR_ALL
+        self._opened: list[Reranker] = []  # the one in use, once it was; whoever looks shares it
 
     def seen_by(self, view: View) -> Library:
         """The same library as somebody else sees it."""
@@ -128,7 +109,11 @@ class Library:
             store = store or state.store or STORE
             if (state.version, state.embedder, state.store) != (VERSION, embedder.name, store):
                 centres = Centres.learn(embedder).plain
-                state = State(embedder.name, embedder.width, store, centres=centres, fuse=state.fuse)
+                ranks = state.reranker if state.embedder == embedder.name else ""
+                if ranks != state.reranker:
+                    say("the reranker was made for another embedder, and goes: shuyuan tune rerank makes one anew")
+                    (folder / RERANKER).unlink(missing_ok=True)
+                state = State(embedder.name, embedder.width, store, centres=centres, fuse=state.fuse, reranker=ranks)
             _remove_all_but(store, folder)
             index = _index(folder, state)
             if not state.unfinished and index.count() != state.passages:  # the index was lost, or never begun
@@ -141,7 +126,7 @@ class Library:
     @classmethod
     def open(cls, folder: Path, embedder: Embeds, fuse: Fuse | None = None, material: Path | None = None) -> Library:
         """Open a library that was built, with the embedder it was built with. Raises Fixable when it is not so."""
-        state = _finished(folder)
+        state = finished(folder)
         if embedder.name != state.embedder:
             raise Fixable(
                 f"this library was built with {state.embedder}, not with {embedder.name}",
@@ -158,7 +143,7 @@ class Library:
         library turns to it and the old one is removed. Killed at any time, one of the two is whole and in use.
         """
         with locked(folder / "lock", "moving the library"):
-            state = _finished(folder)
+            state = finished(folder)
             if state.store == store:
                 return False
             _remove_all_but(state.store, folder)
@@ -175,7 +160,7 @@ class Library:
                     "try again, and report it if it stays so",
                     folder,
                 )
-            write_json(folder / _FILE, asdict(replace(state, store=store)))
+            write_state(folder, replace(state, store=store))
             old.remove()
         return True
 
@@ -189,13 +174,13 @@ class Library:
                 index = _index(folder, state)
                 left = {name: mark for name, mark in state.documents.items() if name not in held}
                 unfinished = sorted({*state.unfinished, *held})
-                write_json(folder / _FILE, asdict(replace(state, documents=left, unfinished=unfinished)))
+                write_state(folder, replace(state, documents=left, unfinished=unfinished))
                 for name in sorted(held):
                     index.delete_document(name)
                 index.purge()
                 unfinished = [name for name in state.unfinished if name not in held]
                 state = replace(state, documents=left, unfinished=unfinished, passages=index.count())
-                write_json(folder / _FILE, asdict(state))
+                write_state(folder, state)
         return len(held)
 
     def search(self, text: str, k: int) -> list[Hit]:
@@ -207,6 +192,17 @@ class Library:
         vectors = self.place(texts)
         return [self._search([text], vector[None], k) for text, vector in zip(texts, vectors, strict=True)]
 
+    @property
+    def reranker(self) -> Reranker | None:
+        """What ranks the first passages again, if anything. Raises Fixable where it is damaged or a foreign one."""
+        if not self.state.reranker:
+            return None
+        if not self._opened:
+            from shuyuan.recall.reranking import Reranker
+
+            self._opened.append(Reranker.open(self.state.reranker, self._embedder, self.folder))
+        return self._opened[0]
+
     def search_together(self, texts: Sequence[str], k: int) -> list[Hit]:
         """The `k` passages that fit a question in several wordings best; the first text is the question itself.
 
@@ -214,7 +210,9 @@ class Library:
         """
         return self._search(texts, self.place(texts), k)
 
-    def _search(self, texts: Sequence[str], vectors: Vectors, k: int) -> list[Hit]:
+    def _search(self, texts: Sequence[str], vectors: Vectors, k: int, again: bool = True) -> list[Hit]:
+        """`again`: with the first ones ranked again, where this library does that."""
+        reranker = self.reranker if again else None
         depth = max(self.fuse.depth, k)
         scores: dict[str, float] = {}
         own: dict[str, Fused] = {}
@@ -226,15 +224,17 @@ class Library:
             share = 1 / (len(texts) - 1) if number else 1.0
             for one in ranked:
                 scores[one.id] = scores.get(one.id, 0.0) + share * one.score
-        best = [name for name, _ in sorted(scores.items(), key=lambda pair: -pair[1])[:k]]  # stable: the first's order
-        passages = self._passages(best)
+        best = [name for name, _ in sorted(scores.items(), key=lambda pair: -pair[1])]  # stable: the first's order
+        passages = self.passages(best[: max(k, reranker.first) if reranker else k])
+        if reranker:
+            passages = [passages[row] for row in reranker.ranked(texts[0], [p.searchable for p in passages])][:k]
         far = frozenset(p.document_id for p in passages if p.id not in own)  # found by another wording alone
         near = dict(self._index.dense(vectors[0], depth, Within(far))) if far else {}
         ranks = {p.id: own.get(p.id, Fused(p.id, 0.0, near.get(p.id), None)) for p in passages}
         hits = [Hit(p, scores[p.id], ranks[p.id].cosine, ranks[p.id].word_rank) for p in passages]
         return self._with_pinned(hits, vectors[0], k)
 
-    def _passages(self, ids: Sequence[str]) -> list[Passage]:
+    def passages(self, ids: Sequence[str]) -> list[Passage]:
         """As they stand in their documents: a model's context has done its work when they are found."""
         return [replace(passage, context="") for passage in self._index.passages(ids)]
 
@@ -250,7 +250,7 @@ class Library:
         hits = [replace(hit, pinned=hit.passage.id in of_pinned) for hit in hits]
         missing = [Within(frozenset({name})) for name in pinned if name not in first]
         cosine = dict(in_order([one for within in missing for one in self._index.dense(vector, 1, within)], k))
-        hits += [Hit(p, 0.0, cosine[p.id], None, pinned=True) for p in self._passages(list(cosine))]
+        hits += [Hit(p, 0.0, cosine[p.id], None, pinned=True) for p in self.passages(list(cosine))]
         spare = [row for row, hit in enumerate(hits) if not hit.pinned]
         dropped = set(spare[max(0, len(spare) + k - len(hits)) :])
         return [hit for row, hit in enumerate(hits) if row not in dropped][:k]
@@ -281,7 +281,18 @@ class Library:
             kept = {} if fuse == Fuse() else fuse.model_dump()
             thresholds = calibrate(self._near, passages)
             self.state = replace(state_of(self.folder), fuse=kept, thresholds=thresholds)
-            write_json(self.folder / _FILE, asdict(self.state))
+            write_state(self.folder, self.state)
+
+    def rank_again(self, reranker: Reranker | None) -> None:
+        """Rank what is found again with this from now on, or leave it as it is found."""
+        with locked(self.folder / "lock", "tuning the search"):
+            state = state_of(self.folder)
+            write_state(self.folder, replace(state, reranker=""))  # a kill on the way leaves none
+            (self.folder / RERANKER).unlink(missing_ok=True)
+            kept = reranker.keep(self.folder) if reranker else ""
+            self.state = replace(state, reranker=kept)
+            write_state(self.folder, self.state)
+        self._opened = []
 
     def count(self) -> int:
         """How many passages there are."""
@@ -326,10 +337,18 @@ class Library:
             unfinished=unfinished,
             thresholds=thresholds or {},
         )
-        write_json(self.folder / _FILE, asdict(self.state))
+        write_state(self.folder, self.state)
 
     def nearness(self, text: str, hits: Sequence[Hit]) -> float:
-        """How near what was found for a text is to it: the larger, the likelier that it holds an answer."""
+        """How near what was found for a text is to it: the larger, the likelier that it holds an answer.
+
+        It is that of what search itself found: ranking again changes what is shown, not what is near enough.
+        """
+        if self.reranker:
+            hits = self._search([text], self.place([text]), len(hits), again=False)
+        return self._nearness(text, hits)
+
+    def _nearness(self, text: str, hits: Sequence[Hit]) -> float:
         cosine = max((hit.cosine for hit in hits if hit.cosine is not None), default=-1.0)
         return nearness(text, cosine, [hit.passage for hit in hits])
 
@@ -354,20 +373,14 @@ class Library:
         ]
 
     def _near(self, texts: Sequence[str]) -> list[float]:
-        found = self.search_all(texts, LOOKED_AT)
-        return [self.nearness(text, hits) for text, hits in zip(texts, found, strict=True)]
+        vectors = self.place(texts)
+        found = [self._search([t], v[None], LOOKED_AT, again=False) for t, v in zip(texts, vectors, strict=True)]
+        return [self._nearness(text, hits) for text, hits in zip(texts, found, strict=True)]
 
 
 def _languages(passage: Passage) -> set[str]:
     """Those of its text and of its headings: an untranslated page may have a translated title."""
     return {language(passage.text), *([language(" ".join(passage.headings))] if passage.headings else [])}
-
-
-def _finished(folder: Path) -> State:
-    state = state_of(folder)
-    if not state.documents or state.unfinished or state.version != VERSION:
-        raise Fixable(f"there is no finished library in {folder}", "build it: shuyuan teach retrieve")
-    return state
 
 
 def _index(folder: Path, state: State, settings: Mapping[str, Any] | None = None) -> Index:
@@ -385,12 +398,3 @@ def _remove_all_but(store: str, folder: Path) -> None:
             with contextlib.suppress(Fixable):  # one that cannot be opened is a folder like any other
                 _index(folder, State(store=name, width=state_of(folder).width)).remove()
         shutil.rmtree(other, ignore_errors=True)
-
-
-def state_of(folder: Path) -> State:
-    """What `library.json` says; of a library by another version, or none at all, nothing."""
-    file = folder / _FILE
-    try:
-        return State(**read_json(file)) if file.exists() else State()
-    except TypeError:
-        return State(version=0)  # written by another version: built again
