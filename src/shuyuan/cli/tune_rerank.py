@@ -7,9 +7,10 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from shuyuan.base.chinese import labelled, told
 from shuyuan.base.errors import Fixable
 from shuyuan.base.marks import WHOLE
-from shuyuan.cli.shell import Command, Desk, table
+from shuyuan.cli.shell import Command, Desk, heads, table
 
 
 class TuneRerank(Command):
@@ -44,7 +45,7 @@ shuyuan tune rerank --off                      rank as it is found again
         library = Library.open(run.folder / "library", embedder).seen_by(WHOLE)
         if self.off:
             library.rank_again(None)
-            desk.show("from now on passages stay in the order in which they are found", {"chosen": ""})
+            desk.show(told("from now on passages stay in the order in which they are found"), {"chosen": ""})
             return 0
         rows = [row for file in self.files for row in read_questions(Path(file))[0]]
         if self.files and not rows:
@@ -52,14 +53,15 @@ shuyuan tune rerank --off                      rank as it is found again
         found = rerank(library, embedder, workspace.material, exam_questions(rows), run.cache)
         held = found.held_out
         lines = [(name, f"{found.before[name]:.3f}", f"{found.after[name]:.3f}") for name in MEASURES]
-        way = {"tokens": "by tokens, untrained", "trained": f"trained on {found.learned} {found.by}"}[found.best]
-        text = table(lines, (f"{held.n} held-out {found.by} on {held.clusters} facts", "as found", way))
-        on = ", ".join(f"{name or 'as found'} {value:.3f}" for name, value in found.checked.items())
-        interval = "" if held.low is None else f" ({held.low:+.3f} to {held.high:+.3f})"
-        text += f"\nnDCG@10 where the way was chosen: {on}"
-        text += f"\nheld-out: gain {held.difference:+.3f} nDCG@10{interval}"
-        text += f"\n{found.milliseconds:,.0f} ms of processor time a question"
-        text += "".join(f"\nleft out: {count} {why}" for why, count in found.left_out.items())
+        ways = {"tokens": "by tokens, untrained", "trained": f"trained on {found.learned} {found.by}"}
+        of = told(f"{held.n} held-out {found.by} on {held.clusters} facts")
+        text = table(lines, (of, *heads("as found"), told(ways[found.best])))
+        on = ", ".join(f"{told(ways.get(name, 'as found'))} {value:.3f}" for name, value in found.checked.items())
+        text += f"\n{labelled('nDCG@10 where the way was chosen', on)}"
+        interval = "" if held.low is None else f" ({told(f'{held.low:+.3f} to {held.high:+.3f}')})"
+        text += f"\n{labelled('held-out', told(f'gain {held.difference:+.3f} nDCG@10'))}{interval}"
+        text += told(f"\n{found.milliseconds:,.0f} ms of processor time a question")
+        text += "".join(told(f"\nleft out: {count} {why}") for why, count in found.left_out.items())
         verdict = "chosen, and used from now on" if found.chosen else "no gain is proven: the ranking is kept as it is"
-        desk.show(f"{text}\n{verdict}", found)
+        desk.show(f"{text}\n{told(verdict)}", found)
         return 0
