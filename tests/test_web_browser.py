@@ -625,6 +625,7 @@ def test_an_exam_is_sat_and_its_report_read_in_chinese(browser: sync_api.Browser
         page.get_by_label("常识题", exact=True).fill("1")
         page.get_by_label("名称").fill("期末")
         papers = page.get_by_role("group", name="考哪些卷")
+        papers.get_by_role("checkbox").first.wait_for()
         assert papers.get_by_role("checkbox", checked=True).count() == 3
         assert papers.get_by_label("knowledge").is_disabled(), "the verdict rests on it"
         papers.get_by_label("forgetting").uncheck()
