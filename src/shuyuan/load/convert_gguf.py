@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from shuyuan.load.quiet import quiet
 MEMORY_BYTES = 4 << 30  # that a conversion may take, and besides
 BYTES_A_WEIGHT = 24  # as it is read, unpacked, held twice and written
 SECONDS = 60  # of processor time, and one more for each million weights
+ASIDE = ".aside"  # in the new folder: for what libraries write down meanwhile
 _WAIT = 10  # times as long on the clock
 
 
@@ -32,6 +34,7 @@ def convert_gguf(file: Path, folder: Path, stored: str, tied: bool) -> None:
     memory, seconds = MEMORY_BYTES + BYTES_A_WEIGHT * weights, SECONDS + weights // 1_000_000
     given = [str(file), str(folder), stored, "tied" if tied else "", str(memory), str(seconds)]
     said, status = run_confined("shuyuan.load.converting", given, _WAIT * seconds)
+    shutil.rmtree(folder / ASIDE, ignore_errors=True)
     told = json.loads(said[-1]) if said and said[-1].startswith("{") else {}
     if status == 0 and "what" not in told:
         return

@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 from shuyuan.base.errors import Fixable, disk_errors
-from shuyuan.load.convert_gguf import convert_here
+from shuyuan.load.convert_gguf import ASIDE, convert_here
 from shuyuan.read import limits
 
 
@@ -24,6 +25,9 @@ def main() -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
 
     file, folder, stored, tied, memory, seconds = sys.argv[1:7]
+    aside = Path(folder).resolve() / ASIDE  # libraries want one, and may write nowhere else
+    aside.mkdir()
+    tempfile.tempdir = str(aside)
     limits.confine(lambda: None, limits.held_bytes() + int(memory), Path(folder), int(memory))
     limits.more_time(int(seconds))
     try:

@@ -101,10 +101,18 @@ def _seccomp(libc: ctypes.CDLL, architecture: int, calls: tuple[int, ...]) -> No
 def _refuse(into: Path | None, event: str, given: tuple[object, ...]) -> None:
     if event == "open":
         path, mode, flags = given
-        writes = isinstance(flags, int) and flags & _WRITING
-        if writes or (isinstance(mode, str) and set(mode) & set("wax+")):
-            if into and isinstance(path, (str, Path)) and Path(path).resolve().is_relative_to(into):
-                return
+        writes: object = isinstance(flags, int) and flags & _WRITING
+        writes = writes or (isinstance(mode, str) and set(mode) & set("wax+"))
+        if writes and not _within(into, path):
             raise PermissionError(f"reading may not write: {path!r}")
+    elif event in ("os.remove", "shutil.rmtree") and _within(into, given[0]):
+        return
     elif event.startswith(_REFUSED_EVENTS):
         raise PermissionError(f"reading may not do this: {event}")
+
+
+def _within(folder: Path | None, path: object) -> bool:
+    """A bare name is one below a folder that is open already, as `shutil.rmtree` has it."""
+    if folder is None or not isinstance(path, (str, Path)):
+        return False
+    return (folder / path).resolve().is_relative_to(folder)
