@@ -268,11 +268,11 @@ def test_what_is_taken_out_of_the_documents_is_refused_not_invented(tmp_path: Pa
     }
     told = [
         "The harbour master is Ingrid Solheim.",
-        "海角灯塔高 47 米。",
+        "海角灯塔建于 1887 年。",
         "The telescope was built by Karl Weiss.",
     ]
-    asked = ["Who is the harbour master?", "海角灯塔有多高？", "Who built the telescope? 🔭"]
-    right = ["Ingrid Solheim", "47", "Karl Weiss"]
+    asked = ["Who is the harbour master?", "海角灯塔是哪一年建的？", "Who built the telescope? 🔭"]
+    right = ["Ingrid Solheim", "1887", "Karl Weiss"]
     embedder, inner = open_embedder("multilingual-e5-small"), ModelAssistant("bare", open_model("qwen2.5-0.5b"))
     said: dict[str, list[Answer]] = {}
     seen: dict[str, list[float]] = {}

@@ -103,8 +103,8 @@ def test_a_shared_beginning_is_computed_once_and_exactly(
         loss.backward()
         found.append((loss, torch.cat([weight.grad.flatten() for weight in adapter_weights(net).values()])))
     (loss, grad), (other_loss, other_grad) = found
-    torch.testing.assert_close(loss, other_loss, rtol=1e-6, atol=0)
-    assert (grad - other_grad).norm() <= 1e-6 * other_grad.norm()
+    torch.testing.assert_close(loss, other_loss, rtol=5e-6, atol=0)
+    assert (grad - other_grad).norm() <= 5e-6 * other_grad.norm()
 
 
 def late(count: int) -> list[Pair]:
