@@ -6,10 +6,12 @@ import ast
 import itertools
 import json
 import os
+import pty
 import random
 import re
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
@@ -358,13 +360,16 @@ def test_bars_and_unforeseen_errors_are_said_in_chinese(capsys: pytest.CaptureFi
 
 
 @pytest.mark.usefixtures("chinese")
-def test_a_live_bar_fits_its_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    bar = Bar("embedding passages", 300, "passages")
-    bar._live = True
-    monkeypatch.setattr("shuyuan.base.progress._columns", lambda: 60)
-    bar.advance(100, "手册/规章🎓.md")
-    bar._draw()
-    drawn = capsys.readouterr().err.rpartition("\x1b[K")[2]
+def test_a_live_bar_fits_its_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = pty.openpty()
+    termios.tcsetwinsize(writer, (24, 61))
+    with os.fdopen(reader, "rb", buffering=0) as shown, os.fdopen(writer, "w", encoding="utf-8") as terminal:
+        monkeypatch.setattr("sys.stderr", terminal)
+        bar = Bar("embedding passages", 300, "passages")
+        bar.advance(100, "手册/规章🎓.md")
+        bar._draw()
+        terminal.flush()
+        drawn = shown.read(1 << 16).decode().rpartition("\x1b[K")[2]
     assert drawn.startswith("给段落定位 ████████░░░░░░░░░░░░░░░░ 100 / 300 个段落")
     assert width_of(drawn) <= 60
 
