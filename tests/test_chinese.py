@@ -361,6 +361,8 @@ def test_bars_and_unforeseen_errors_are_said_in_chinese(capsys: pytest.CaptureFi
 
 @pytest.mark.usefixtures("chinese")
 def test_a_live_bar_fits_its_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    for quiet in ("CI", "NO_COLOR"):
+        monkeypatch.delenv(quiet, raising=False)
     reader, writer = pty.openpty()
     termios.tcsetwinsize(writer, (24, 61))
     with os.fdopen(reader, "rb", buffering=0) as shown, os.fdopen(writer, "w", encoding="utf-8") as terminal:
