@@ -32,20 +32,21 @@ from paired import Contestant, keep, place, run_once, stamp
 from shuyuan.base.files import append_jsonl, fingerprint, read_jsonl, write_whole
 from shuyuan.base.progress import Bar, say
 from shuyuan.base.records import Answer, Question, ask
-from shuyuan.load.answerable import FILE
 from shuyuan.load.answering import ModelAssistant
 from shuyuan.load.embedder import Embedder, open_embedder
 from shuyuan.load.model import open_model
 from shuyuan.measure.accuracy import Accuracy
 from shuyuan.measure.exact_match import ExactMatch
 from shuyuan.measure.token_f1 import TokenF1
+from shuyuan.recall.choosing import Chosen, choose_shown
 from shuyuan.recall.citing import key_terms
 from shuyuan.recall.evidence import HOPELESS, PER_EVIDENCE, SURE
 from shuyuan.recall.fuse import Fuse
 from shuyuan.recall.ground import REFUSAL, Ground
-from shuyuan.recall.grounded import GroundedAssistant
+from shuyuan.recall.grounded import LEAST_FOUND, GroundedAssistant
+from shuyuan.recall.reader import READERS
 from shuyuan.recall.searching import Hit, Library
-from shuyuan.recall.threshold import COVERAGE
+from shuyuan.recall.threshold import COVERAGE, LOOKED_AT
 
 MODEL, EMBEDDER = "qwen2.5-0.5b", "multilingual-e5-small"
 LEGS = {"hybrid": Fuse(), "meaning alone": Fuse(word_weight=0.0), "words alone": Fuse(word_weight=1.0)}
@@ -53,7 +54,7 @@ SETS = {"squad": "en", "handbook-en": "en", "handbook-zh": "zh"}
 KINDS = ("elsewhere", "answerable", "near miss")
 MOST_TOKENS = 64
 BATCH = 16
-UNASKED = -4.0
+UNASKED = -20.0
 
 
 @dataclass(frozen=True)
@@ -107,10 +108,14 @@ def main() -> None:
         write_whole(file.with_suffix(".md"), drawn(json.loads(file.read_text(encoding="utf-8"))))
 
 
+def shown_of(library: Library, texts: Sequence[str], found: Sequence[Sequence[Hit]]) -> list[Chosen]:
+    """What would be shown of what was found."""
+    return choose_shown(library, texts, found, Ground(), weigh=True)
+
+
 def best_evidence(library: Library, texts: Sequence[str], found: Sequence[Sequence[Hit]]) -> list[float]:
     """That of the best of the passages which would be shown."""
-    shown = [[hit.passage for hit in hits[: Ground().passages]] for hits in found]
-    return [max(held, default=0.0) for held in library.evidence(texts, shown)]
+    return [max(one.held, default=0.0) for one in shown_of(library, texts, found)]
 
 
 def stamped(given: argparse.Namespace) -> dict[str, Any]:
@@ -229,13 +234,13 @@ def _signs(name: str, asked: Sequence[Asked], library: Library, corpus: Corpus) 
         for part in [of[start : start + 100] for of in of_kinds for start in range(0, len(of), 100)]:
             texts = [one.question.text for one in part]
             hiding = Hiding(library, {one.question.text: one.hidden for one in part})
-            found = hiding.search_all(texts, Ground().passages)
-            for one, hits, held in zip(part, found, best_evidence(hiding, texts, found), strict=True):
+            found = hiding.search_all(texts, LEAST_FOUND)
+            for one, hits, best in zip(part, found, shown_of(hiding, texts, found), strict=True):
                 cosines = sorted((hit.cosine for hit in hits if hit.cosine is not None), reverse=True) or [-1.0]
                 near = hiding.nearness(one.question.text, hits)
                 holding = corpus.told.get(one.question.id) or corpus.gold.get(one.question.id, frozenset())
-                known = {"cosine": cosines[0], "nearness": near, "evidence": held}
-                has = bool(holding & {hit.passage.id for hit in hits})
+                known = {"cosine": cosines[0], "nearness": near, "evidence": max(best.held, default=0.0)}
+                has = bool(holding & {passage.id for passage in best.passages})
                 rows.append({"kind": one.kind, "found": has, "signals": known})
             bar.advance(len(part))
     return rows
@@ -282,8 +287,9 @@ def _ask(
     """What was answered, from the file or now; each kind in turn, as long as the time lasts."""
     file = given.folder / "answers" / f"refusal-{name}.jsonl"
     prompts = [Ground().prompt("", [], language) for language in REFUSAL]
-    limits = (library.state.thresholds, library.least_evidence, PER_EVIDENCE, SURE, FILE.read_bytes().hex())
-    mark = fingerprint(Ground().model_dump(), prompts, limits, library.state.documents)
+    limits = (library.state.thresholds, library.least_evidence, PER_EVIDENCE, SURE)
+    reader = hashlib.sha256((READERS / MODEL / "adapter_model.safetensors").read_bytes()).hexdigest()
+    mark = fingerprint(Ground().model_dump(), prompts, limits, reader, library.state.documents)
     done = {(row["kind"], row["id"]): row for row in read_jsonl(file) if row["mark"] == mark}
     left = [one for one in asked if one.kind in given.kinds and (one.kind, one.question.id) not in done]
     with Bar(name, len(asked), done=len(done)) as bar:
@@ -297,7 +303,7 @@ def _ask(
                 began = time.process_time()
                 said = GroundedAssistant("retrieve", inner, hiding).answer([ask(one.question.text) for one in part])
                 spent = (time.process_time() - began) / len(part)
-                found = hiding.search_all([one.question.text for one in part], Ground().passages)
+                found = hiding.search_all([one.question.text for one in part], LEAST_FOUND)
                 held = best_evidence(hiding, [one.question.text for one in part], found)
                 least = library.least_evidence
                 rows = [
@@ -332,11 +338,11 @@ def _row(  # noqa: PLR0917
 def _signals(question: str, answer: Answer, told: tuple[float, float, float], hits: Sequence[Hit]) -> dict[str, float]:
     """What could tell that there is an answer. `told`: nearness, evidence, and the evidence that is enough.
 
-    The state of a model that was not asked is taken to be `UNASKED`.
+    What a model that was not asked makes of it is taken to be `UNASKED`.
     """
     asked, (near, held_here, least) = key_terms(question), told
-    state = UNASKED if answer.answerable is None else answer.answerable
-    cosines = sorted((hit.cosine for hit in hits if hit.cosine is not None), reverse=True) or [-1.0]
+    says = UNASKED if answer.answerable is None else answer.answerable
+    cosines = sorted((hit.cosine for hit in hits if hit.cosine is not None), reverse=True)[:LOOKED_AT] or [-1.0]
     cited = {citation.passage_id for citation in answer.citations}
     held = [
         len(asked & key_terms(hit.passage.searchable)) / max(1, len(asked)) for hit in hits if hit.passage.id in cited
@@ -347,8 +353,8 @@ def _signals(question: str, answer: Answer, told: tuple[float, float, float], hi
         "terms": (near - cosines[0]) / COVERAGE,
         "nearness": near,
         "evidence": held_here,
-        "state": state,
-        "evidence and state": state + PER_EVIDENCE * (held_here - least),
+        "reader": says,
+        "evidence and reader": says + PER_EVIDENCE * (held_here - least),
         "support": float(not answer.refused),
         "support and terms": max(held, default=0.0),
         "nearness, support and terms": near + COVERAGE * max(held, default=0.0),

@@ -25,7 +25,7 @@ from shuyuan.load.answering import ModelAssistant
 from shuyuan.load.batching import Ask, Batcher, batcher_of
 from shuyuan.load.choosing import drawn, likely
 from shuyuan.load.drafting import Drafts
-from shuyuan.load.engines import TRIAL, Feed, distance, engine_of, watched
+from shuyuan.load.engines import TRIAL, Feed, distance, engine_of
 from shuyuan.load.fallback import Generic
 from shuyuan.load.fast import Forward
 from shuyuan.load.generate import generate
@@ -130,21 +130,16 @@ def test_logits_are_those_of_transformers_however_the_rows_are_read(name: str, p
     first, second = prompts(2, 250)
     first, second = (first * 9)[:200], (second * 9)[:61]
     with torch.inference_mode():
-        whole = [net(torch.tensor([tokens]), output_hidden_states=True) for tokens in (first, second)]
-    (right_1, right_2), (state_1, state_2) = zip(
-        *((of.logits[0], of.hidden_states[watched(len(of.hidden_states) - 1)][0]) for of in whole), strict=True
-    )
+        right_1, right_2 = (net(torch.tensor([tokens])).logits[0] for tokens in (first, second))
     forward = Forward(net, pack)
     one, two = forward.open(256), forward.open(300)
     read = forward.read([Feed(one, first[:70], 0), Feed(two, second[:50], 3)])
-    close(read.logits_NV, right_2[47:50])
-    close(read.states_ND, state_2[47:50])
+    close(read, right_2[47:50])
     read = forward.read([Feed(two, [1, 2, 3], 3), Feed(one, first[70:199], 1)])  # read in vain and taken back
-    close(read.logits_NV[3:], right_1[198:199])
+    close(read[3:], right_1[198:199])
     two.length = 50
     read = forward.read([Feed(one, first[199:], 1), Feed(two, second[50:], 11)])
-    close(read.logits_NV, torch.cat([right_1[199:], right_2[50:]]))
-    close(read.states_ND, torch.cat([state_1[199:], state_2[50:]]))
+    close(read, torch.cat([right_1[199:], right_2[50:]]))
 
 
 def test_what_all_keys_have_in_common_costs_no_digits() -> None:
@@ -154,19 +149,9 @@ def test_what_all_keys_have_in_common_costs_no_digits() -> None:
         right = net(torch.tensor([prompt])).logits[0]
         theirs = net.bfloat16()(torch.tensor([prompt])).logits[0].float()
     engine = Forward(net, False)
-    ours = engine.read([Feed(engine.open(len(prompt)), prompt, len(prompt))]).logits_NV.float()
+    ours = engine.read([Feed(engine.open(len(prompt)), prompt, len(prompt))]).float()
     off, most = ((logits - right).norm() / right.norm() for logits in (ours, theirs))
     assert 0 < off < 1.15 * most
-
-
-def test_the_state_at_the_end_of_a_prompt_is_that_of_transformers(tiny: Model) -> None:
-    asked = prompts(3, 90)
-    asked = [*asked, asked[0]]  # the last one's beginning is another's
-    rows = fresh(tiny.net, "states").submit([Ask(prompt, 5, NEVER) for prompt in asked])
-    for row, prompt in zip(rows, asked, strict=True):
-        with torch.inference_mode():
-            right = tiny.net(torch.tensor([prompt]), output_hidden_states=True).hidden_states
-        close(row.wait().state, right[watched(len(right) - 1)][0, -1])
 
 
 def close(ours: torch.Tensor, right: torch.Tensor) -> None:
@@ -611,3 +596,27 @@ def test_tools_are_offered_by_the_template_and_calls_are_found_again(tmp_path: P
     back = Message("assistant", beside, tool_calls=calls)
     turns = [Message("user", "Rain?"), back, Message("tool", "sunny"), Message("user", "thanks")]
     assert "北京" in chatml.tokenizer.decode(ModelAssistant("bare", chatml).prompt(turns, TOOLS))
+
+
+def test_who_would_say_nothing_speaks_and_how_near_it_was_is_told(tiny: Model) -> None:
+    """With the likeliest token as an end, the answer begins with the likeliest of the others."""
+    prompt = [5, 6, 7]
+    with torch.inference_mode():
+        logits_V = tiny.net(input_ids=torch.tensor([prompt])).logits[0, -1].double()
+    first, second = logits_V.topk(2).indices.tolist()
+    share = logits_V.softmax(-1)[first]
+    silent, speaking = fresh(tiny.net, "speaks").submit(
+        [Ask(prompt, 4, frozenset([first]), speaks=speaks) for speaks in (False, True)]
+    )
+    assert silent.wait().said == []
+    assert speaking.wait().said[0] == second
+    assert speaking.silence == pytest.approx(float(torch.log(share / (1 - share))), abs=1e-4)
+    drawn_ones = fresh(tiny.net, "drawn").submit(
+        [Ask(prompt, 1, frozenset([first]), temperature=5.0, seed=seed, speaks=True) for seed in range(40)]
+    )
+    assert all(row.wait().said for row in drawn_ones)
+    declines = ModelAssistant("declines", tiny, declines=True)
+    (answer,) = declines.answer([ask("书院 😀?")])
+    assert answer.text
+    assert answer.answerable is not None
+    assert ModelAssistant("plain", tiny).answer([ask("书院 😀?")])[0].answerable is None

@@ -198,16 +198,16 @@ def best(question: Any, passages: list[Any]) -> float:
 
 def best_of(library: Library, *questions: str) -> list[float]:
     found = [[hit.passage for hit in hits] for hits in library.search_all(list(questions), 4)]
-    return [max(held) for held in library.evidence(list(questions), found)]
+    return [max(evidence(question, passages)) for question, passages in library.read(list(questions), found)]
 
 
 def test_what_the_model_sees_is_weighed_with_the_evidence() -> None:
     assert enough(1.9, 1.9)
     assert not enough(1.89, 1.9)
-    assert enough(1.9, 1.9, answerable=0.3)
-    assert not enough(1.9, 1.9, answerable=0.2)
-    assert enough(1.7, 1.9, answerable=1.6)  # read and understood
-    assert not enough(2.1, 1.9, answerable=-1.5)  # on the topic, and not there
+    assert enough(1.9, 1.9, answerable=-0.2)
+    assert not enough(1.9, 1.9, answerable=-0.3)
+    assert enough(1.7, 1.9, answerable=2.0)  # read and understood
+    assert not enough(2.1, 1.9, answerable=-2.5)  # on the topic, and not there
     assert enough(0.0, 0.0, answerable=-9.0)  # any evidence is enough
     assert hopeless(1.5, 1.9)
     assert not hopeless(1.7, 1.9)
@@ -218,7 +218,7 @@ def test_a_model_that_sees_no_answer_in_what_it_read_is_believed(library: Librar
     question = "What is the default rank of LoRA?"
     (held,) = best_of(library, question)
     ground = Ground(threshold=-1.0, evidence=held)
-    for seen, refused in ((None, False), (0.3, False), (0.2, True)):
+    for seen, refused in ((None, False), (-0.2, False), (-0.3, True)):
         inner = Says(*["The default rank is 16."] * 2, answerable=seen)
         (answer,) = GroundedAssistant("r", inner, library, ground).answer([ask(question)])
         assert (answer.refused, answer.answerable) == (refused, seen)

@@ -12,10 +12,12 @@ from test_recall import HashedTerms, passages
 from test_recall_answer import Says
 
 from shuyuan.base.records import Answer, Passage, ask
-from shuyuan.recall.choosing import fitted
+from shuyuan.recall.choosing import choose_shown, fitted
+from shuyuan.recall.evidence import evidence
 from shuyuan.recall.fuse import Fuse
 from shuyuan.recall.ground import Ground, about_tokens
 from shuyuan.recall.grounded import GroundedAssistant
+from shuyuan.recall.reranking import Reranker
 from shuyuan.recall.rewriting import MOST, Rewritten, rewritten, step_by_step
 from shuyuan.recall.searching import Hit, Library
 
@@ -138,3 +140,32 @@ def test_the_assistant_looks_up_wordings_and_steps_and_says_what_they_cost(tmp_p
     plain = Says("The default rank is 16.")
     GroundedAssistant("retrieve", plain, library(tmp_path), Ground(threshold=-1.0, passages=2)).answer([ask(question)])
     assert len(plain.asked) == 1
+
+
+class Ranks(HashedTerms):
+    """An embedder that reads, as all here do, with evidence that is known."""
+
+    name, evidence = "ranks", 0.01
+
+
+def test_what_is_shown_is_ordered_by_tokens(tmp_path: Path) -> None:
+    question = "Which default rank has LoRA, and what is its seed?"
+    texts = ["snow wind rain 雪", "its seed", "what default LoRA rank has seed 7", "The kiln cools. 窑要冷却。"]
+    hits = [hit(name, text) for name, text in zip("abcd", texts, strict=True)]
+    library = Library.build(tmp_path / "library", passages(), Ranks(), tmp_path / "cache", store="memory")
+    ground = Ground(passages=2, diversity=0.0)
+    (one, none) = choose_shown(library, [question, question], [hits, []], ground, weigh=True)
+    assert names([hit.passage for hit in one.hits])[0] == "c"
+    assert sorted(names([hit.passage for hit in one.hits])) == list("abcd"), "nothing is lost"
+    assert names(one.passages) == names([hit.passage for hit in one.hits])[:2]
+    ((asked, read),) = library.read([question], [one.passages])
+    assert one.held == evidence(asked, read), "as the evidence of those that are shown, not of all that were found"
+    assert (none.hits, none.passages, list(none.held)) == ([], (), [])
+    (plain,) = choose_shown(library, [question], [hits], ground, weigh=False)
+    assert (names(plain.passages), list(plain.held)) == ("ab", [0.0, 0.0])
+    pinned = [*hits[:3], hit("p", "mud", pinned=True)]
+    (kept,) = choose_shown(library, [question], [pinned], ground, weigh=True)
+    assert set(names(kept.passages)) == {"c", "p"}
+    library.rank_again(Reranker(Ranks()))
+    (tuned,) = choose_shown(library, [question], [hits], ground, weigh=True)
+    assert names(tuned.passages) == "ab", "the library has ranked again: its order stands"

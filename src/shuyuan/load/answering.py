@@ -12,7 +12,6 @@ from torch.nn import functional
 
 from shuyuan.base.errors import Fixable
 from shuyuan.base.records import GREEDY, Answer, Conversation, Decoding, Message, TokenLogprob
-from shuyuan.load.answerable import sense_of
 from shuyuan.load.batching import Ask, Row
 from shuyuan.load.choosing import Likely
 from shuyuan.load.generate import going
@@ -28,12 +27,17 @@ MOST_TOKENS = 2048  # of one measured batch: bounds the memory of its logits
 
 @dataclass(frozen=True)
 class ModelAssistant:
-    """A bare or tuned model as an assistant. `system` "" leaves the template's own system message in place, if any."""
+    """A bare or tuned model as an assistant. `system` "" leaves the template's own system message in place, if any.
+
+    `declines`: it learned to say nothing where what it was given holds no answer. It says something in any case, and
+    how far it was from saying nothing is `Answer.answerable`.
+    """
 
     name: str
     model: Model
     system: str = ""
     max_new_tokens: int = 96
+    declines: bool = False
 
     def prompt(self, conversation: Conversation, tools: str = "") -> list[int]:
         """The tokens of a conversation up to where the answer begins; `tools` as in `Decoding`.
@@ -107,6 +111,7 @@ class ModelAssistant:
             decoding.seed,
             decoding.logprobs,
             mask=mask_of(self.model, decoding.schema) if decoding.schema else None,
+            speaks=self.declines,
         )
 
     def _answered(self, row: Row, speech: Speech, seconds: float) -> tuple[Answer, str]:
@@ -119,7 +124,6 @@ class ModelAssistant:
                 self.model.tokenizer.decode(tokens[:count], skip_special_tokens=True) for count in range(len(tokens))
             )
             told = told[: next((n for n, text in enumerate(texts) if len(text.lstrip()) >= len(speech.text)), None)]
-        sense = sense_of(self.model)
         answer = Answer(
             speech.text,
             prompt_tokens=len(row.ask.prompt),
@@ -128,7 +132,7 @@ class ModelAssistant:
             cut=row.cut and not speech.stopped,
             logprobs=tuple(self._told(each) for each in told),
             prompt=str(self.model.tokenizer.decode(row.ask.prompt)),
-            answerable=sense.of(row.state) if sense and row.state is not None else None,
+            answerable=-row.silence if self.declines else None,
         )
         return answer, rest
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary, ref
 
+import torch
 from torch import Tensor
 
-from shuyuan.load.choosing import Likely, drawn, likely
+from shuyuan.load.choosing import Likely, drawn, likely, log_odds
 from shuyuan.load.drafting import HOPEFUL, LONGEST, SURE, Drafts
 from shuyuan.load.engines import TRIAL, Engine, Feed, engine_of
 from shuyuan.load.model import Model
@@ -46,7 +47,10 @@ class Mask(Protocol):
 
 @dataclass(frozen=True)
 class Ask:
-    """What a row is to do: continue `prompt` by at most `most` tokens, until one of `ends`. See `Decoding`."""
+    """What a row is to do: continue `prompt` by at most `most` tokens, until one of `ends`. See `Decoding`.
+
+    `speaks`: it says something in any case; how near it was to saying nothing is `Row.silence`.
+    """
 
     prompt: Sequence[int]
     most: int
@@ -57,17 +61,21 @@ class Ask:
     logprobs: int | None = None
     listener: Listener | None = None
     mask: Mask | None = None
+    speaks: bool = False
 
 
 class Row:
-    """A prompt and what was said after it. `cut`: it ended at its greatest length. `state`: see `Read`, at its end."""
+    """A prompt and what was said after it. `cut`: it ended at its greatest length.
+
+    `silence`: log-odds that the answer ends before it begins, where it speaks in any case.
+    """
 
     def __init__(self, ask: Ask) -> None:
         self.ask, self.tokens = ask, list(ask.prompt)
         self.likelihoods = list[Likely]()
         self.cut = self.cancelled = False
         self.error: BaseException | None = None
-        self.state: Tensor | None = None
+        self.silence = 0.0
         self.place: Any = None
         self.drafts = Drafts()
         self._ended = threading.Event()
@@ -161,12 +169,10 @@ class Batcher:
 
     def _step(self, engine: Engine) -> None:
         feeds = self._feeds(engine)
-        logits_NV, states_ND = engine.read([feed for _, feed in feeds])
+        logits_NV = engine.read([feed for _, feed in feeds])
         best_N = logits_NV.max(-1).indices.tolist() if len(logits_NV) else []  # argmax is five times slower
         at = 0
         for row, feed in feeds:
-            if feed.wanted and row.state is None and states_ND is not None:
-                row.state = states_ND[at].clone()
             if feed.wanted and self._hear(row, feed, logits_NV[at : at + feed.wanted], best_N[at : at + feed.wanted]):
                 self._leave(engine, row)
             at += feed.wanted
@@ -232,6 +238,11 @@ class Batcher:
         allowed_V = logits_V
         if ask.mask:
             allowed_V = ask.mask.allow(logits_V)
+            best = int(allowed_V.max(-1).indices)
+        if ask.speaks and not row.said:
+            ends = [end for end in ask.ends if end < len(logits_V)]
+            row.silence = log_odds(logits_V, ends)
+            allowed_V = allowed_V.index_fill(0, torch.tensor(ends, device=logits_V.device), -torch.inf)
             best = int(allowed_V.max(-1).indices)
         token = drawn(allowed_V, ask.temperature, ask.top_p, ask.seed, len(row.said)) if ask.temperature else best
         if ask.mask:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -40,6 +41,13 @@ def _where(shares: Tensor, at: float) -> int:
     """Where the sum of the shares first exceeds this part of all of them."""
     sums = shares.cumsum(0)
     return min(int(torch.searchsorted(sums, at * sums[-1], right=True)), len(shares) - 1)
+
+
+def log_odds(logits_V: Tensor, tokens: Sequence[int]) -> float:
+    """Of one of these tokens coming next, against all the others."""
+    chosen = torch.tensor(tokens, device=logits_V.device)
+    wide_V = logits_V.double()
+    return float(wide_V[chosen].logsumexp(0) - wide_V.index_fill(0, chosen, -torch.inf).logsumexp(0))
 
 
 def likely(logits_V: Tensor, token: int, count: int) -> Likely:

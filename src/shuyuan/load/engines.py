@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -31,18 +31,6 @@ class Feed:
     wanted: int = 1
 
 
-class Read(NamedTuple):
-    """What was worked out after the N wanted tokens: logits, and the states that enter block `watched`, if kept."""
-
-    logits_NV: Tensor
-    states_ND: Tensor | None
-
-
-def watched(blocks: int) -> int:
-    """The block, of so many, whose input says most about what was read (`answerable.py`): two thirds of the way up."""
-    return blocks * 2 // 3
-
-
 class Engine(Protocol):
     """Rows are opened, read step by step and closed. One thread at a time."""
 
@@ -63,8 +51,8 @@ class Engine(Protocol):
     def close(self, place: Any, tokens: Sequence[int]) -> None:
         """Forget a row whose tokens these are, or keep what it has read for those that begin alike."""
 
-    def read(self, feeds: Sequence[Feed]) -> Read:
-        """What comes after the wanted tokens, in the order of `feeds`."""
+    def read(self, feeds: Sequence[Feed]) -> Tensor:
+        """The logits [N, V] after the N wanted tokens, in the order of `feeds`."""
 
 
 def engine_of(net: Any, name: str, trial: Sequence[int]) -> Engine:
@@ -114,6 +102,6 @@ def distance(engine: Engine, net: Any, tokens: Sequence[int]) -> float:
         right = net(input_ids=torch.tensor([list(tokens)], device=net.device), use_cache=False).logits[0].float()
     place = engine.open(len(tokens))
     pieces = [piece for piece in (tokens[:-4], tokens[-4:-1], tokens[-1:]) if piece]
-    ours = torch.cat([engine.read([Feed(place, piece, len(piece))]).logits_NV.float() for piece in pieces])
+    ours = torch.cat([engine.read([Feed(place, piece, len(piece))]).float() for piece in pieces])
     engine.close(place, [])
     return float(((ours - right).norm(dim=1) / right.norm(dim=1)).median())

@@ -10,7 +10,7 @@ from weakref import ref
 import torch
 from torch import Tensor
 
-from shuyuan.load.engines import Feed, Read
+from shuyuan.load.engines import Feed
 
 MOST_TOKENS = 16_384  # of all rows, padding and answers included: bounds the memory of their keys and values
 
@@ -71,8 +71,8 @@ class Generic:
             wave.cache.batch_select_indices(rows)
 
     @torch.inference_mode()
-    def read(self, feeds: Sequence[Feed]) -> Read:
-        """See `Engine`. A row reads its prompt whole, and then one token in each step. No states: they take memory."""
+    def read(self, feeds: Sequence[Feed]) -> Tensor:
+        """See `Engine`. A row reads its prompt whole, and then one token in each step."""
         net: Any = self._net()
         fresh = [feed.place for feed in feeds if feed.place.wave is None]
         if fresh:
@@ -83,7 +83,7 @@ class Generic:
         logits: dict[int, Tensor] = {}
         for wave in {id(feed.place.wave): feed.place.wave for feed in feeds}.values():
             logits |= self._advance(net, wave, [given[id(place)] for place in wave.places])
-        return Read(torch.cat([logits[id(feed.place)] for feed in feeds]), None)
+        return torch.cat([logits[id(feed.place)] for feed in feeds])
 
     def _advance(self, net: Any, wave: _Wave, feeds: Sequence[Feed]) -> dict[int, Tensor]:
         longest = max(len(feed.tokens) for feed in feeds)

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from shuyuan.load.anatomy import Block, blocks_of
 from shuyuan.load.attention import Look, looks_of, mixed, write
-from shuyuan.load.engines import Feed, Read, watched
+from shuyuan.load.engines import Feed
 from shuyuan.load.prefixes import Prefixes
 from shuyuan.load.slots import Cache, Place, Shape
 
@@ -70,17 +70,14 @@ class Forward:
         self.cache.close(place)
 
     @torch.inference_mode()
-    def read(self, feeds: Sequence[Feed]) -> Read:
+    def read(self, feeds: Sequence[Feed]) -> Tensor:
         """See `Engine`; lengths of places go on."""
         # T tokens of all rows, N wanted ones, D width of a token or a head, H query heads, I inner width
         step = self._step(feeds)
         ids = [token for feed in feeds for token in feed.tokens]
         x_TD = functional.embedding(torch.tensor(ids, device=step.wanted_N.device), self.parts.embedding_VD)
         looks, last = step.looks, len(self.parts.blocks) - 1
-        states_ND = x_TD[:0]
         for layer, block in enumerate(self.parts.blocks):
-            if layer == watched(len(self.parts.blocks)):
-                states_ND = x_TD[step.wanted_N]
             query_THD = self._asked(layer, block, x_TD, step)
             if layer == last:  # keys and values are kept; nothing else is needed of the other positions
                 x_TD, query_THD, looks = x_TD[step.wanted_N], query_THD[step.wanted_N], step.wanted_looks
@@ -89,7 +86,7 @@ class Forward:
             x_TD = block.down(functional.silu(gate_TI).mul_(up_TI)).add_(x_TD)
         for feed in feeds:
             feed.place.length += len(feed.tokens)
-        return Read(self.parts.head(self.parts.norm(x_TD)) if len(x_TD) else x_TD, states_ND)
+        return self.parts.head(self.parts.norm(x_TD)) if len(x_TD) else x_TD
 
     def _step(self, feeds: Sequence[Feed]) -> _Step:
         weight = self.parts.embedding_VD

@@ -1,20 +1,61 @@
-"""Of the passages found, those that the model is shown: pinned ones, then the best that are new and fit the budget."""
+"""Of the passages found, those that the model is shown: pinned ones, then the best that are new and fit the budget.
+
+What is best is decided anew where the embedder can tell by tokens what passages hold of a question (`evidence.py`).
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 from shuyuan.base.records import Passage
 from shuyuan.recall.citing import key_terms
-from shuyuan.recall.ground import about_tokens
-from shuyuan.recall.searching import Hit
+from shuyuan.recall.evidence import evidence, placed
+from shuyuan.recall.ground import Ground, about_tokens
+from shuyuan.recall.searching import Hit, Library
 from shuyuan.store.contract import normal
 
 SAME = 0.75  # share of all terms of two passages that both hold, from which on the second one says nothing new
 
 
 _NUMBER = re.compile(r"\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What is shown of what was found: all hits, best first; the passages shown, and the evidence of each."""
+
+    hits: Sequence[Hit]
+    passages: tuple[Passage, ...]
+    held: Sequence[float]
+
+
+def choose_shown(
+    library: Library, texts: Sequence[str], hits: Sequence[Sequence[Hit]], ground: Ground, *, weigh: bool
+) -> list[Chosen]:
+    """For each text, of what was found for it. A library that ranks again has put its hits in order already.
+
+    `weigh` False: their tokens are not looked at, the order is as found, and all evidence 0.
+    """
+    if not weigh:
+        fit = [_fit(of, ground) for of in hits]
+        return [Chosen(of, passages, [0.0] * len(passages)) for of, passages in zip(hits, fit, strict=True)]
+    read = library.read(texts, [[hit.passage for hit in of] for of in hits])
+    chosen = []
+    for of, (question, passages) in zip(hits, read, strict=True):
+        by_id = {hit.passage.id: passage for hit, passage in zip(of, passages, strict=True)}
+        worth = placed(evidence(question, passages), range(len(of)))
+        best = of if library.reranker else [of[row] for row in np.argsort(-worth, kind="stable")]
+        shown = _fit(best, ground)
+        chosen.append(Chosen(best, shown, evidence(question, [by_id[passage.id] for passage in shown])))
+    return chosen
+
+
+def _fit(hits: Sequence[Hit], ground: Ground) -> tuple[Passage, ...]:
+    return fitted(hits, ground.passages, ground.prompt_tokens, ground.diversity) if hits else ()
 
 
 class _Held:

@@ -2,8 +2,8 @@
 
 A cosine of whole texts says that a passage is on the topic. Whether it speaks of all that the question names shows only
 token by token: each token of the question looks for the one in the passage that is most like it in its place (late
-interaction; Khattab & Zaharia, 2020). What finds nothing like it is what the passage does not tell. A model that has
-read the passages may know more (`load/answerable.py`): the two are weighed together.
+interaction; Khattab & Zaharia, 2020). What finds nothing like it is what the passage does not tell. A model that learned
+to read passages knows more (`reader.py`): the two are weighed together.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ Read = tuple[Sequence[int], NDArray[np.float16]]  # a text's tokens, and their s
 WINDOW, STEP = 48, 16  # tokens of a passage that are looked at together: what is asked stands in one place, mostly
 _WORST = 0.4  # share of the question that finds least …
 _OF_WORST, _OF_SAME = 0.5, 0.3  # … and its weight; that of tokens that are the very same. All are of equal use nearby
-PER_EVIDENCE = 5.2  # log-odds that one more of it is worth beside the model's own; bench/answerable.py finds 4.5
-SURE = 0.25  # log-odds that are enough beside the least evidence: below, what is shown more is wrong; LOG.md
+PER_EVIDENCE = 10.0  # log-odds that one more of it is worth beside the reader's own; LOG.md
+SURE = -0.25  # log-odds that are enough beside the least evidence; LOG.md
 HOPELESS = 0.3  # so far below what is enough, no model's state would make up for it
+_PLACE = 0.05  # of evidence, that e times as far down in the list costs: .05 to .1 are about equal (LOG.md)
 
 
 def enough(evidence: float, least: float, answerable: float | None = None) -> bool:
@@ -52,6 +53,14 @@ def evidence(question: Read, passages: Sequence[Read]) -> list[float]:
     held = [_held(question, weights_Q / weights_Q.sum(), passage) for passage in passages]
     others = [(sum(held) - one) / (len(held) - 1) if len(held) > 1 else one for one in held]
     return [2 * one - rest for one, rest in zip(held, others, strict=True)]
+
+
+def placed(held: Sequence[float], places: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
+    """What orders passages: their evidence, less a little for each place (from 0) further down that search found them.
+
+    Nothing is trained for that, and it puts more right passages first than search alone: bench/results/reranking.md.
+    """
+    return np.asarray(np.array(held) - _PLACE * np.log1p(np.array(places)))
 
 
 def _held(question: Read, weights_Q: NDArray[np.float64], passage: Read) -> float:

@@ -10,10 +10,11 @@ from shuyuan.base.marks import View
 from shuyuan.base.records import GREEDY, Answer, Assistant, Conversation, Decoding, Message, Passage, ask
 from shuyuan.read.language import language
 from shuyuan.recall.asking import queries
-from shuyuan.recall.choosing import fitted
+from shuyuan.recall.choosing import choose_shown
 from shuyuan.recall.citing import sentences, support
 from shuyuan.recall.evidence import enough, hopeless
 from shuyuan.recall.ground import BEYOND, REFUSAL, Ground, cleaned, holds_none, spoken
+from shuyuan.recall.reader import reader_of
 from shuyuan.recall.rewriting import Rewritten, rewritten, step_by_step
 from shuyuan.recall.searching import Hit, Library
 
@@ -80,14 +81,14 @@ class GroundedAssistant:
         query) or answered from the model alone and marked `beyond` (mode chat) when nothing near enough was found, when
         the model says that the passages hold no answer or its states do, or when they hold nothing of what it answers.
         """
-        found = self._look_up(conversations)
+        found, reader = self._look_up(conversations), reader_of(self._inner)
         answers = [self._refused(one) for one in found]
         for start in range(0, self.ground.passages, AT_ONCE):
             at = slice(start, start + AT_ONCE)
             shown = [replace(one, passages=one.passages[at], held=one.held[at]) for one in found]
             rows = [row for row, one in enumerate(shown) if one.passages and answers[row].refused]
             asked = [self._with_passages(conversations[row], shown[row]) for row in rows]
-            for row, said in zip(rows, self._inner.answer(asked, decoding), strict=True):
+            for row, said in zip(rows, reader.answer(asked, decoding), strict=True):
                 answers[row] = self._checked(shown[row], said, answers[row])
         if self.ground.mode == "chat":
             self._go_beyond(conversations, found, answers, decoding)
@@ -97,21 +98,16 @@ class GroundedAssistant:
         began = time.perf_counter()
         searched = [(queries(conversation) or [""])[0] for conversation in conversations]
         asked = self._rewritten(searched)
-        hits = self._hits(asked)
-        chosen = [
-            fitted(of, self.ground.passages, self.ground.prompt_tokens, self.ground.diversity)
-            if self._near(one.texts[0], of)
-            else ()
-            for one, of in zip(asked, hits, strict=True)
-        ]
-        held = self._held([one.texts[0] for one in asked], chosen)
+        texts, hits = [one.texts[0] for one in asked], self._hits(asked)
+        near = [of if self._near(text, of) else () for text, of in zip(texts, hits, strict=True)]
+        chosen = choose_shown(self.library, texts, near, self.ground, weigh=self._least > 0)
         seconds = (time.perf_counter() - began) / max(1, len(searched))
         found = []
-        for conversation, of, one, passages, holds in zip(conversations, hits, asked, chosen, held, strict=True):
+        for conversation, one, of, best in zip(conversations, asked, hits, chosen, strict=True):
             question = conversation[-1].content
-            useless = hopeless(max(holds, default=0.0), self._least) and not _pinned(of)
-            shown = () if useless else passages
-            found.append(_Found(question, language(question), of, shown, holds, one, seconds))
+            useless = hopeless(max(best.held, default=0.0), self._least) and not _pinned(of)
+            shown = () if useless else best.passages
+            found.append(_Found(question, language(question), best.hits or of, shown, best.held, one, seconds))
         return found
 
     def _rewritten(self, searched: Sequence[str]) -> list[Rewritten]:
@@ -147,10 +143,6 @@ class GroundedAssistant:
     def _least(self) -> float:
         """The evidence that is enough: as given, or the embedder's own."""
         return self.library.least_evidence if self.ground.evidence is None else self.ground.evidence
-
-    def _held(self, searched: Sequence[str], passages: Sequence[Sequence[Passage]]) -> list[list[float]]:
-        """The evidence of each passage; it is not looked for where any is enough."""
-        return self.library.evidence(searched, passages) if self._least else [[0.0] * len(of) for of in passages]
 
     def _with_passages(self, conversation: Conversation, found: _Found) -> list[Message]:
         prompt = self.ground.prompt(found.question, found.passages, found.language)

@@ -20,12 +20,11 @@ from shuyuan.base.errors import Fixable
 from shuyuan.load.embedder import Embedder
 from shuyuan.load.together import AGAIN, Joint, open_joint, save_joint
 from shuyuan.recall.embedding import Embeds
-from shuyuan.recall.evidence import Read, evidence
+from shuyuan.recall.evidence import Read, evidence, placed
 from shuyuan.recall.state import RERANKER
 from shuyuan.store.contract import normal
 
 FIRST = 20  # passages that are ranked again
-_PLACE = 0.05  # of evidence, that e times as far down in the list costs: .05 to .1 are about equal (LOG.md)
 _SURE = 10.0  # log-odds that one more of evidence is worth
 _VERSION = "1"
 
@@ -94,8 +93,7 @@ class Reranker:
 
 def begun(question: Seen, passages: Sequence[Seen], places: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
     """The scores before anything is trained: evidence, and the places (from 0) at which search found them."""
-    held = np.array(evidence(question.tokens, [one.tokens for one in passages]))
-    return np.asarray(_SURE * (held - _PLACE * np.log1p(np.array(places))))
+    return _SURE * placed(evidence(question.tokens, [one.tokens for one in passages]), places)
 
 
 def _said(embedder: Embeds) -> dict[str, str]:

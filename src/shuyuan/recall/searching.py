@@ -20,7 +20,7 @@ from shuyuan.base.shelf import choices, choose
 from shuyuan.read.language import language
 from shuyuan.recall.centring import Centres
 from shuyuan.recall.embedding import Embeds, embed_passages
-from shuyuan.recall.evidence import evidence
+from shuyuan.recall.evidence import Read
 from shuyuan.recall.fuse import Fuse, Fused
 from shuyuan.recall.state import RERANKER, VERSION, State, finished, state_of, write_state
 from shuyuan.recall.threshold import LOOKED_AT, calibrate, nearness
@@ -362,14 +362,13 @@ class Library:
         """The evidence below which passages hold no answer, for this embedder; 0: that is not known for it."""
         return self._embedder.evidence
 
-    def evidence(self, texts: Sequence[str], passages: Sequence[Sequence[Passage]]) -> list[list[float]]:
-        """How much each passage found for each text holds of it, token by token: see `evidence.py`."""
+    def read(self, texts: Sequence[str], passages: Sequence[Sequence[Passage]]) -> list[tuple[Read, list[Read]]]:
+        """Each text and the passages found for it, token by token, each read once: for `evidence.py`."""
         searchable = {passage.id: normal(passage.searchable) for of in passages for passage in of}
         read = dict(zip(searchable, self._embedder.read(list(searchable.values()), "passage"), strict=True))
         questions = self._embedder.read([normal(text) for text in texts], "query")
         return [
-            evidence(question, [read[passage.id] for passage in of])
-            for question, of in zip(questions, passages, strict=True)
+            (question, [read[passage.id] for passage in of]) for question, of in zip(questions, passages, strict=True)
         ]
 
     def _near(self, texts: Sequence[str]) -> list[float]:

@@ -1,0 +1,39 @@
+"""Read passages with an adapter that learned to: to answer in few words, and to know when they hold no answer.
+
+A small model that is shown passages without an answer makes one up. `readers/` holds, for a model of the catalogue, a
+low-rank adapter in the PEFT format that was taught on questions written by hand on public documents, with the passage
+that answers each and without it (`bench/reader.py`). It is put on to read passages and for nothing else, and only on
+the model that it was made for: what was taught on such a model reads as it was taught.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from shuyuan.base.records import Assistant
+from shuyuan.load.answering import ModelAssistant
+from shuyuan.load.pulling import read_manifest
+from shuyuan.train.adapter import load_adapter
+
+READERS = Path(__file__).with_name("readers")
+
+_open: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # networks → the same with the adapter: one batcher for all
+_opening = threading.Lock()
+
+
+def reader_of(assistant: Assistant) -> Assistant:
+    """The assistant as it reads passages: with its model's adapter, or itself where there is none for it."""
+    if not isinstance(assistant, ModelAssistant):
+        return assistant
+    model = assistant.model
+    folder = READERS / model.name
+    if model.name != read_manifest(model.folder).get("name") or not folder.is_dir():
+        return assistant
+    with _opening:
+        if model.net not in _open:
+            _open[model.net] = load_adapter(model.net, folder)
+        return replace(assistant, model=replace(model, net=_open[model.net]), declines=True)
