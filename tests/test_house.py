@@ -146,7 +146,7 @@ def test_nothing_of_the_workplace_is_published() -> None:
     for path in _published():
         if path != Path(__file__):
             assert private(path.read_bytes().decode("utf-8", errors="ignore")) == [], path
-            most = 10_000_000 if path.suffix == ".safetensors" else 5_000_000  # weights are shipped, and nothing else large
+            most = 10_000_000 if path.suffix == ".safetensors" else 5_000_000  # shipped weights
             assert path.stat().st_size < most, path
 
 

@@ -56,6 +56,12 @@ def test_only_the_model_it_was_made_for_has_a_reader(
     assert reader_of(taught) is taught
 
 
+def test_a_folder_with_the_name_of_another_model_is_not_believed(tiny: Model) -> None:
+    write_json(tiny.folder / "shuyuan.json", {"name": "qwen2.5-0.5b"})
+    pretends = ModelAssistant("bare", replace(tiny, name="qwen2.5-0.5b"))
+    assert reader_of(pretends) is pretends
+
+
 def test_it_reads_and_does_nothing_else(tiny: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In chat mode the base goes on alone, and its answer says nothing of what was read."""
     monkeypatch.setattr(reader, "READERS", tmp_path / "readers")

@@ -14,7 +14,7 @@ from shuyuan import __version__
 from shuyuan.base.errors import Fixable
 from shuyuan.base.files import read_json, write_json
 from shuyuan.base.progress import say
-from shuyuan.base.records import Answer, Assistant, Document, Question, ask
+from shuyuan.base.records import Answer, Assistant, Document, Passage, Question, ask
 from shuyuan.base.workspace import Workspace
 from shuyuan.examine.forgetting import Forgetting
 from shuyuan.examine.pairs import pairs
@@ -23,9 +23,10 @@ from shuyuan.examine.results import BASE, MAIN, Exam
 from shuyuan.examine.statistics import intervals
 from shuyuan.load.answering import ModelAssistant
 from shuyuan.measure.accuracy import Accuracy
-from shuyuan.prepare.asking import GIVEN
 from shuyuan.prepare.blocks import plain
+from shuyuan.recall.ground import Ground
 from shuyuan.recall.leaks import refuse_leaks
+from shuyuan.recall.reader import reader_of
 from shuyuan.teach.teaching import open_assistant
 
 FILE = "pilot.json"
@@ -110,7 +111,7 @@ def pilot(workspace: Workspace, questions: int = QUESTIONS, seed: int = 0) -> Pi
     bare = open_assistant(workspace, BASE)
     say(f"pilot: {len(asked)} questions, asked three times")
     closed, opened = _right(bare, asked), None
-    oracle = _right(bare, [replace(q, text=_given(q)) for q in asked])
+    oracle = _right(reader_of(bare), [replace(q, text=_given(q)) for q in asked])
     library = _with_library(workspace, bare)
     if library is not None:
         opened = _right(library, asked)
@@ -226,8 +227,10 @@ def _right(assistant: Assistant, asked: Sequence[Question]) -> list[float]:
 
 
 def _given(question: Question) -> str:
-    language = question.language if question.language in GIVEN else "en"
-    return GIVEN[language].format(text=plain(question.evidence), question=question.text)
+    """As the route `retrieve` would ask it, had it found exactly the evidence."""
+    text = plain(question.evidence)
+    found = Passage("evidence", "evidence", question.source or "1", 0, len(text), text)
+    return Ground().prompt(question.text, [found], question.language)
 
 
 def _share(right: Sequence[float], asked: Sequence[Question]) -> Share:

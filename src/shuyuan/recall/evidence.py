@@ -2,8 +2,8 @@
 
 A cosine of whole texts says that a passage is on the topic. Whether it speaks of all that the question names shows only
 token by token: each token of the question looks for the one in the passage that is most like it in its place (late
-interaction; Khattab & Zaharia, 2020). What finds nothing like it is what the passage does not tell. A model that learned
-to read passages knows more (`reader.py`): the two are weighed together.
+interaction; Khattab & Zaharia, 2020). What finds nothing like it is what the passage does not tell. A model that
+learned to read passages knows more (`reader.py`): the two are weighed together.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from shuyuan.base.errors import Fixable
 from shuyuan.base.records import Assistant
 from shuyuan.load.answering import ModelAssistant
 from shuyuan.load.pulling import read_manifest
@@ -26,7 +27,10 @@ _opening = threading.Lock()
 
 
 def reader_of(assistant: Assistant) -> Assistant:
-    """The assistant as it reads passages: with its model's adapter, or itself where there is none for it."""
+    """The assistant as it reads passages: with its model's adapter, or itself where there is none for it.
+
+    A folder that only has the name of a model is not believed: the adapter has to fit.
+    """
     if not isinstance(assistant, ModelAssistant):
         return assistant
     model = assistant.model
@@ -35,5 +39,8 @@ def reader_of(assistant: Assistant) -> Assistant:
         return assistant
     with _opening:
         if model.net not in _open:
-            _open[model.net] = load_adapter(model.net, folder)
+            try:
+                _open[model.net] = load_adapter(model.net, folder)
+            except Fixable:
+                return assistant
         return replace(assistant, model=replace(model, net=_open[model.net]), declines=True)
