@@ -110,7 +110,7 @@ def main() -> None:
 
 def shown_of(library: Library, texts: Sequence[str], found: Sequence[Sequence[Hit]]) -> list[Chosen]:
     """What would be shown of what was found."""
-    return choose_shown(library, texts, found, Ground(), weigh=True)
+    return choose_shown(library, texts, found, Ground(), order=True, weigh=True)
 
 
 def best_evidence(library: Library, texts: Sequence[str], found: Sequence[Sequence[Hit]]) -> list[float]:

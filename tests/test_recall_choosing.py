@@ -154,18 +154,21 @@ def test_what_is_shown_is_ordered_by_tokens(tmp_path: Path) -> None:
     hits = [hit(name, text) for name, text in zip("abcd", texts, strict=True)]
     library = Library.build(tmp_path / "library", passages(), Ranks(), tmp_path / "cache", store="memory")
     ground = Ground(passages=2, diversity=0.0)
-    (one, none) = choose_shown(library, [question, question], [hits, []], ground, weigh=True)
+    (one, none) = choose_shown(library, [question, question], [hits, []], ground, order=True, weigh=True)
     assert names([hit.passage for hit in one.hits])[0] == "c"
     assert sorted(names([hit.passage for hit in one.hits])) == list("abcd"), "nothing is lost"
     assert names(one.passages) == names([hit.passage for hit in one.hits])[:2]
     ((asked, read),) = library.read([question], [one.passages])
     assert one.held == evidence(asked, read), "as the evidence of those that are shown, not of all that were found"
     assert (none.hits, none.passages, list(none.held)) == ([], (), [])
-    (plain,) = choose_shown(library, [question], [hits], ground, weigh=False)
+    (plain,) = choose_shown(library, [question], [hits], ground, order=False, weigh=False)
     assert (names(plain.passages), list(plain.held)) == ("ab", [0.0, 0.0])
+    (as_found,) = choose_shown(library, [question], [hits], ground, order=False, weigh=True)
+    assert names(as_found.passages) == "ab"
+    assert max(as_found.held) > 0
     pinned = [*hits[:3], hit("p", "mud", pinned=True)]
-    (kept,) = choose_shown(library, [question], [pinned], ground, weigh=True)
+    (kept,) = choose_shown(library, [question], [pinned], ground, order=True, weigh=True)
     assert set(names(kept.passages)) == {"c", "p"}
     library.rank_again(Reranker(Ranks()))
-    (tuned,) = choose_shown(library, [question], [hits], ground, weigh=True)
+    (tuned,) = choose_shown(library, [question], [hits], ground, order=True, weigh=True)
     assert names(tuned.passages) == "ab", "the library has ranked again: its order stands"

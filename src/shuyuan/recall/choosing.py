@@ -34,11 +34,12 @@ class Chosen:
 
 
 def choose_shown(
-    library: Library, texts: Sequence[str], hits: Sequence[Sequence[Hit]], ground: Ground, *, weigh: bool
+    library: Library, texts: Sequence[str], hits: Sequence[Sequence[Hit]], ground: Ground, *, order: bool, weigh: bool
 ) -> list[Chosen]:
-    """For each text, of what was found for it. A library that ranks again has put its hits in order already.
+    """For each text, of what was found for it.
 
-    `weigh` False: their tokens are not looked at, the order is as found, and all evidence 0.
+    `order`: best first by their tokens, and not as they were found; a library that ranks again has done that already.
+    `weigh` False: tokens are not looked at, and all evidence is 0.
     """
     if not weigh:
         fit = [_fit(of, ground) for of in hits]
@@ -48,7 +49,7 @@ def choose_shown(
     for of, (question, passages) in zip(hits, read, strict=True):
         by_id = {hit.passage.id: passage for hit, passage in zip(of, passages, strict=True)}
         worth = placed(evidence(question, passages), range(len(of)))
-        best = of if library.reranker else [of[row] for row in np.argsort(-worth, kind="stable")]
+        best = of if library.reranker or not order else [of[row] for row in np.argsort(-worth, kind="stable")]
         shown = _fit(best, ground)
         chosen.append(Chosen(best, shown, evidence(question, [by_id[passage.id] for passage in shown])))
     return chosen

@@ -31,7 +31,7 @@ def enough(evidence: float, least: float, answerable: float | None = None) -> bo
     `least` is the evidence that is enough by itself, and beside log-odds of `SURE`; at 0 anything is.
     """
     if not least or answerable is None:
-        return evidence >= least
+        return not least or evidence >= least
     return answerable + PER_EVIDENCE * (evidence - least) >= SURE
 
 

@@ -79,7 +79,7 @@ class GroundedAssistant:
         Citations are exact spans of the documents; sentences that nothing speaks for are marked. The passages are read
         two at a time, best first, until what is said has support: more at once distract a small model. Refused (mode
         query) or answered from the model alone and marked `beyond` (mode chat) when nothing near enough was found, when
-        the model says that the passages hold no answer or its states do, or when they hold nothing of what it answers.
+        the model says that the passages hold no answer or is near to it, or when they hold nothing of what it answers.
         """
         found, reader = self._look_up(conversations), reader_of(self._inner)
         answers = [self._refused(one) for one in found]
@@ -100,7 +100,8 @@ class GroundedAssistant:
         asked = self._rewritten(searched)
         texts, hits = [one.texts[0] for one in asked], self._hits(asked)
         near = [of if self._near(text, of) else () for text, of in zip(texts, hits, strict=True)]
-        chosen = choose_shown(self.library, texts, near, self.ground, weigh=self._least > 0)
+        known = self.library.least_evidence > 0
+        chosen = choose_shown(self.library, texts, near, self.ground, order=known, weigh=known or self._least > 0)
         seconds = (time.perf_counter() - began) / max(1, len(searched))
         found = []
         for conversation, one, of, best in zip(conversations, asked, hits, chosen, strict=True):
