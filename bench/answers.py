@@ -287,7 +287,7 @@ def _ask(
     """What was answered, from the file or now; each kind in turn, as long as the time lasts."""
     file = given.folder / "answers" / f"refusal-{name}.jsonl"
     prompts = [Ground().prompt("", [], language) for language in REFUSAL]
-    limits = (library.state.thresholds, library.least_evidence, PER_EVIDENCE, SURE)
+    limits = (library.state.thresholds, library.least_evidence, PER_EVIDENCE, SURE, HOPELESS)
     reader = hashlib.sha256((READERS / MODEL / "adapter_model.safetensors").read_bytes()).hexdigest()
     mark = fingerprint(Ground().model_dump(), prompts, limits, reader, library.state.documents)
     done = {(row["kind"], row["id"]): row for row in read_jsonl(file) if row["mark"] == mark}

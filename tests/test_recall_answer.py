@@ -206,12 +206,12 @@ def test_what_the_model_sees_is_weighed_with_the_evidence() -> None:
     assert not enough(1.89, 1.9)
     assert enough(1.9, 1.9, answerable=-0.2)
     assert not enough(1.9, 1.9, answerable=-0.3)
-    assert enough(1.7, 1.9, answerable=2.0)  # read and understood
+    assert enough(1.82, 1.9, answerable=0.6)  # read and understood
     assert not enough(2.1, 1.9, answerable=-2.5)  # on the topic, and not there
     assert enough(-0.5, 0.0, answerable=-9.0)  # any evidence is enough
     assert enough(-0.5, 0.0)
     assert hopeless(1.5, 1.9)
-    assert not hopeless(1.7, 1.9)
+    assert not hopeless(1.81, 1.9)
     assert not hopeless(0.0, 0.0)
 
 

@@ -21,7 +21,7 @@ _WORST = 0.4  # share of the question that finds least …
 _OF_WORST, _OF_SAME = 0.5, 0.3  # … and its weight; that of tokens that are the very same. All are of equal use nearby
 PER_EVIDENCE = 10.0  # log-odds that one more of it is worth beside the reader's own; LOG.md
 SURE = -0.25  # log-odds that are enough beside the least evidence; LOG.md
-HOPELESS = 0.3  # so far below what is enough, no model's state would make up for it
+HOPELESS = 0.1  # so far below what is enough, nothing answerable lay (216 questions): nobody needs to read that
 _PLACE = 0.05  # of evidence, that e times as far down in the list costs: .05 to .1 are about equal (LOG.md)
 
 
