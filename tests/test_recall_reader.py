@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from test_recall import HashedTerms, passages
 from test_recall_answer import Says
 from tiny import tiny_folder
@@ -54,6 +57,17 @@ def test_only_the_model_it_was_made_for_has_a_reader(
     assert reader_of(replace(bare, name="other")).model.net is reads.model.net, "one batcher for all who read with it"
     taught = replace(bare, model=replace(tiny, name="lora"))  # as `answering_with` opens a run's weights
     assert reader_of(taught) is taught
+
+
+def test_a_reader_goes_with_its_model(tiny: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "READERS", tmp_path / "readers")
+    save_adapter(with_adapter(tiny.net, 2, 1.0, 0), tmp_path / "readers" / "tiny", "tiny")
+    model = replace(open_model(str(tiny.folder), torch.bfloat16), name="tiny")
+    seen = [weakref.ref(net) for net in (model.net, reader_of(ModelAssistant("bare", model)).model.net)]
+    assert all(net() is not None for net in seen)
+    del model
+    gc.collect()
+    assert all(net() is None for net in seen)
 
 
 def test_a_folder_with_the_name_of_another_model_is_not_believed(tiny: Model) -> None:

@@ -266,7 +266,7 @@ class Answer:
     holds start and end of the sentences of `text` that nothing in the library speaks for (assistants without a library
     cannot tell). `cut`: the answer ended at its greatest length, not by itself. `seconds` is wall time. `prompt` is the
     whole text that the model read, as its chat template rendered it ("" where that is not known). `answerable`: the
-    log-odds, by the model's own states, that what it read before a question holds the answer; None: it cannot tell.
+    log-odds, by a model that learned to read, that what it read before a question holds the answer; None: not known.
     """
 
     text: str
