@@ -182,7 +182,7 @@ def measured(bare: ModelAssistant, reads: Sequence[Read], golds: dict[str, str])
             whole = [row for row in rows if row["kind"] == "whole"]
             of = {what: interval(np.array([row[what] for row in whole], float)) for what in ("right", "token F1")}
             of["n"] = len(whole)
-            for kind in ("hidden", "cut"):
+            for kind in ("hidden", "cut") if name == "reader" else ():
                 no = [row for row in rows if row["kind"] == kind]
                 of[kind] = {"n": len(no), "area": area(whole, no, "answerable")}
             figures[name][tongue] = of
@@ -239,15 +239,17 @@ def drawn(record: Any) -> str:
         for tongue in ("en", "zh"):
             for who in ("bare", "reader"):
                 row = of[who][tongue]
-                areas = [f"{_shown(row[kind]['area'])} ({row[kind]['n']})" for kind in ("hidden", "cut")]
+                areas = [
+                    f"{_shown(row[kind]['area'])} ({row[kind]['n']})" if kind in row else "–"
+                    for kind in ("hidden", "cut")
+                ]
                 cells = [_shown(row["right"]), _shown(row["token F1"]), *areas]
                 lines.append(f"| {tongue} | {who} | {row['n']} | {' | '.join(cells)} |")
         below = ", ".join(f"{float(q):.0%} below {value}" for q, value in of["answered_quantiles"].items())
         lines += [
             "",
-            "The area under the curve is that with which a model tells prompts that hold an answer from those that do "
-            "not: the bare one by its states (their direction was learned from all of these documents, which flatters "
-            "it), the reader by how far it is from saying nothing.",
+            "The area under the curve is that with which the reader, by how far it is from saying nothing, tells "
+            "prompts that hold an answer from those that do not.",
             "",
             f"Log-odds of what is answered, reader: {below}. One of evidence is worth {of['per_evidence']} of them.",
             "",
