@@ -140,7 +140,7 @@ def prompt(read: Read) -> str:
 
 
 def teach(bare: ModelAssistant, reads: Sequence[Read], golds: dict[str, str], folder: Path) -> None:
-    """Learn to read, and put the adapter in its place, in bfloat16: half the bytes, and no answer changes by it."""
+    """Learn to read, and put the adapter in its place, in bfloat16, which halves it; what is measured is this file."""
     examples = [
         Example(
             str(row),

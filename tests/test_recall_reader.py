@@ -70,10 +70,16 @@ def test_a_reader_goes_with_its_model(tiny: Model, tmp_path: Path, monkeypatch: 
     assert all(net() is None for net in seen)
 
 
-def test_a_folder_with_the_name_of_another_model_is_not_believed(tiny: Model) -> None:
+def test_a_folder_with_the_name_of_another_model_is_not_believed_and_that_is_said_once(
+    tiny: Model, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_json(tiny.folder / "shuyuan.json", {"name": "qwen2.5-0.5b"})
     pretends = ModelAssistant("bare", replace(tiny, name="qwen2.5-0.5b"))
     assert reader_of(pretends) is pretends
+    assert reader_of(pretends) is pretends
+    assert (
+        capsys.readouterr().err.count("qwen2.5-0.5b reads passages without its reader: the adapter does not fit") == 1
+    )
 
 
 def test_it_reads_and_does_nothing_else(tiny: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

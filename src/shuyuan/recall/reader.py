@@ -15,6 +15,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from shuyuan.base.errors import Fixable
+from shuyuan.base.progress import say
 from shuyuan.base.records import Assistant
 from shuyuan.load.answering import ModelAssistant
 from shuyuan.load.pulling import read_manifest
@@ -22,14 +23,16 @@ from shuyuan.train.adapter import load_adapter
 
 READERS = Path(__file__).with_name("readers")
 
-_open: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # networks → the same with the adapter: one batcher for all
+# Networks → the same with the adapter, so that all who read share one batcher; None where it does not fit.
+_open: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 _opening = threading.Lock()
 
 
 def reader_of(assistant: Assistant) -> Assistant:
     """The assistant as it reads passages: with its model's adapter, or itself where there is none for it.
 
-    A folder that only has the name of a model is not believed: the adapter has to fit.
+    A folder that only has the name of a model is not believed: the adapter has to fit. Where it does not, or is
+    damaged, that is said once, and the model reads as it is.
     """
     if not isinstance(assistant, ModelAssistant):
         return assistant
@@ -41,6 +44,9 @@ def reader_of(assistant: Assistant) -> Assistant:
         if model.net not in _open:
             try:
                 _open[model.net] = load_adapter(model.net, folder)
-            except Fixable:
-                return assistant
+            except Fixable as error:
+                say(f"{model.name} reads passages without its reader: {error.what}")
+                _open[model.net] = None
+        if _open[model.net] is None:
+            return assistant
         return replace(assistant, model=replace(model, net=_open[model.net]), declines=True)
