@@ -5,7 +5,7 @@ DEMO ?= demo
 
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format reference clean
+.PHONY: help demo test lint format reference page clean
 
 help:  ## show this page
 	@echo "make demo         the whole journey on this project's own handbook (FULL=1: all of it)"
@@ -13,6 +13,7 @@ help:  ## show this page
 	@echo "make lint         ruff and mypy only"
 	@echo "make format       let ruff put the layout right"
 	@echo "make reference    write docs/commands.md and docs/zh/commands.md anew"
+	@echo "make page         build the page anew, after its source or the Chinese of what the server tells has changed"
 	@echo "make clean        remove the environment and what tests and builds left (the demo's folder stays)"
 
 demo: .venv/ready
@@ -32,6 +33,9 @@ format: .venv/ready-dev
 
 reference: .venv/ready-dev
 	$(BIN)/python -m shuyuan.cli.reference
+
+page:
+	cd src/shuyuan/web && npm ci --ignore-scripts && npm run check && npm run build
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info

@@ -113,5 +113,5 @@ def test_the_built_page_is_what_its_source_gives(tmp_path: Path) -> None:
         {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
         for root in (at / "dist", WEB / "dist")
     )
-    assert fresh.keys() == kept.keys(), "build it: npm run build"
+    assert fresh.keys() == kept.keys(), "build it: make page"
     assert [name for name in fresh if fresh[name] != kept[name]] == []
