@@ -372,6 +372,25 @@ def test_kept_beginnings_are_bounded(tiny: Model, monkeypatch) -> None:
     assert all(place.length == len(tokens) for tokens, place in kept)
 
 
+def test_memory_of_ended_rows_goes_at_once_and_not_when_python_looks_for_circles(tiny: Model, monkeypatch) -> None:
+    monkeypatch.setattr(prefixes, "MOST", 60)
+    batcher = fresh(tiny.net, "let go of")
+    rows_of(batcher, [Ask([8] * 40, 4, NEVER)])
+    cache, beginnings = batcher._engine.cache, batcher._engine._prefixes
+    gc.collect()
+    gc.disable()
+    try:
+        known = [weakref.ref(place.table) for _, place in beginnings._kept]
+        known += [weakref.ref(place.table) for place in [cache.open(20) for _ in range(3)]]
+        while 256 in cache._tables:
+            cache.close(cache._tables[256].places[0])
+        rows_of(batcher, [Ask([9] * 70, 4, NEVER)])  # too long to be kept, and what was kept goes
+        assert len(known) == 4
+        assert [table for table in known if table()] == []
+    finally:
+        gc.enable()
+
+
 def test_slots_move_together_and_keep_what_is_in_them() -> None:
     cache = Cache(Shape(2, 1, 4, torch.float32, torch.device("cpu")))
     places = [cache.open(20) for _ in range(5)]

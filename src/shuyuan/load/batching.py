@@ -165,6 +165,7 @@ class Batcher:
     def _leave(self, engine: Engine, row: Row) -> None:
         self._going.remove(row)
         engine.close(row.place, row.tokens)
+        row.place = None  # who still holds the row would hold its table
         row.end()
 
     def _step(self, engine: Engine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,13 +26,14 @@ class Place:
 class Table:
     """Slots of one size, those in use in front. S slots, G key heads, D their width, C tokens of a slot.
 
-    Keys lie turned, as attention multiplies with them: [S, G, D, C] a layer; values [S, G, C, D].
+    Keys lie turned, as attention multiplies with them: [S, G, D, C] a layer; values [S, G, C, D]. Those of all layers
+    are one block of memory: the C library gives large blocks back to the system, and keeps the holes of small ones.
     """
 
-    def __init__(self, size: int, shape: Shape) -> None:
+    def __init__(self, size: int, shape: Shape, slots: int = 0) -> None:
         self.size, self.places = size, list[Place]()
         self._shape = shape
-        self.keys, self.values = ([self._fresh(0, turned) for _ in range(shape.layers)] for turned in (True, False))
+        self.keys, self.values = self._fresh(slots, turned=True), self._fresh(slots, turned=False)
 
     @property
     def slots(self) -> int:
@@ -57,16 +59,15 @@ class Table:
             self.places[last.slot] = last
 
     def _grow(self, slots: int) -> None:
-        for tensors, turned in ((self.keys, True), (self.values, False)):
-            for layer, old in enumerate(tensors):
-                tensors[layer] = self._fresh(slots, turned)
-                tensors[layer][: len(old)] = old
+        self.keys = _copied(self.keys, self._fresh(slots, turned=True))
+        self.values = _copied(self.values, self._fresh(slots, turned=False))
 
-    def _fresh(self, slots: int, turned: bool) -> Tensor:
+    def _fresh(self, slots: int, turned: bool) -> tuple[Tensor, ...]:
         shape = self._shape
         last = (shape.width, self.size) if turned else (self.size, shape.width)
         # Zeros: what lies behind a row's end is multiplied with a share of 0, and must be a number for that.
-        return torch.zeros(slots, shape.groups, *last, dtype=shape.dtype, device=shape.device)
+        whole = torch.zeros(shape.layers, slots, shape.groups, *last, dtype=shape.dtype, device=shape.device)
+        return whole.unbind()
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,11 @@ class Cache:
             del self._tables[place.table.size]
 
     def keep(self, place: Place) -> Place:
-        """A copy of what a row has read, in a table of its own just as large. It is let go of by forgetting it."""
-        kept = Table(place.length, self.shape).add()
+        """A copy of what a row has read, in a table of its own just as large. It is let go of by forgetting it.
+
+        That table doesn't know of its only place: going round in a circle, they would stay until Python looks for such.
+        """
+        kept = Place(Table(place.length, self.shape, slots=1), 0)
         take(place, kept, place.length)
         return kept
 
@@ -138,6 +142,12 @@ def free_bytes(device: torch.device) -> int:
     lines = file.read_text().splitlines() if file.exists() else []
     free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), 0)
     return free or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def _copied(old: Sequence[Tensor], fresh: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    for before, after in zip(old, fresh, strict=True):
+        after[: len(before)] = before
+    return fresh
 
 
 def _size(tokens: int) -> int:
