@@ -40,9 +40,10 @@ CONTESTANTS = (
 NOTES = f"""DPO with beta {BETA} and LoRA of rank {RANK} on every linear layer of the blocks, {BATCH} pairs a step, the
 same token ids, order and starting adapter for everyone; each pair is met once, the reference's reading included. Real
 tokens are those of both endings, each with what comes before it; computed ones are the policy's, padding included, and
-ours computes what both endings share once. CPU-seconds are user and system time over all steps but the first. Peak
-memory is the whole process's. A loss is compared with ours of the same precision: an adapter a few steps old changes a
-layer's output by less than bfloat16 can hold, so that it counts where rounding comes (LOG.md: TRL's comes before).
+ours computes once what sequences begin with in common. CPU-seconds are user and system time over all steps but the
+first. Peak memory is the whole process's. A loss is compared with ours of the same precision: an adapter a few steps
+old changes a layer's output by less than bfloat16 can hold, so that it counts where rounding comes (LOG.md: TRL's comes
+before).
 Ratios with a 95 % bootstrap interval over the repetitions.
 """
 

@@ -65,7 +65,8 @@ CONTESTANTS = (
 USUAL = 4
 NOTES = f"""LoRA of rank {RANK} and alpha {ALPHA:.0f} on every linear layer of the blocks, learning rate
 {LEARNING_RATE}, {BATCH} chats a step, the same token ids, targets, order and starting adapter for everyone. Tokens
-are real ones; padding is computed but not counted. CPU-seconds are user and system time of the process over all steps
+are real ones; padding is computed but not counted, and what chats of a row begin with in common, here the template's
+own system message, ours computes once. CPU-seconds are user and system time of the process over all steps
 but the first, batches fetched included. Peak memory is the whole process's. TRL at its defaults checkpoints gradients
 and pads; "packed" is its `padding_free`, in which the eight chats of a step are one row and cannot see each other.
 LLaMA-Factory as shipped checkpoints and pads. Ours packs rows of {ROW_TOKENS} and does not checkpoint. Every figure:
@@ -139,7 +140,8 @@ def judged(reports: Mapping[str, list[dict[str, Any]]], workload: Mapping[str, A
     """Every contestant's summary, ratios, differences in loss, and our share of the matrix peak."""
     matrix = reports[MATRIX.name]
     racing = {name: of for name, of in reports.items() if name != MATRIX.name}
-    work = useful_gflop(racing[OURS][0]["sizes"], workload)
+    computed = sum(step["computed"] for step in racing[OURS][0]["steps"][1:])
+    work = useful_gflop(racing[OURS][0]["sizes"], computed, workload["measured_targets"])
     speeds = [work / sum(step["seconds"] for step in report["steps"][1:]) for report in racing[OURS]]
     return {
         **paired.compared(CONTESTANTS, racing),
@@ -154,10 +156,9 @@ def judged(reports: Mapping[str, list[dict[str, Any]]], workload: Mapping[str, A
     }
 
 
-def useful_gflop(sizes: Mapping[str, int], workload: Mapping[str, int]) -> float:
+def useful_gflop(sizes: Mapping[str, int], tokens: int, targets: int) -> float:
     """Work that LoRA cannot do without: frozen weights forward and towards the input, the adapter also for itself, the
-    output layer at the targets only. Attention, norms and the optimiser are not counted."""
-    tokens, targets = workload["measured_tokens"], workload["measured_targets"]
+    output layer at the targets only; `tokens` are those computed. Attention, norms and optimiser are not counted."""
     each = 4 * sizes["blocks"] + 6 * sizes["adapter"]
     return 1e-9 * (each * tokens + 4 * sizes["head"] * targets)
 

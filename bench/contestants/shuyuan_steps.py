@@ -6,7 +6,8 @@ import torch
 from watching import clock_of, forget_loading
 
 from shuyuan.prepare.chat import Encoded
-from shuyuan.prepare.pack import Pack, Row, tokens_of
+from shuyuan.prepare.pack import Pack, Row
+from shuyuan.train.laying import laid_out
 from shuyuan.train.loop import Loss, Plan, fit
 from shuyuan.train.supervised import Supervised
 
@@ -42,7 +43,7 @@ def counted_steps(
             "seconds": marks[step + 1] - marks[step],
             "loss": fitted.losses[step],
             "tokens": sum(len(part.ids) for row in of for sequence in row for part in sequence.parts),
-            "computed": tokens_of(of),
+            "computed": sum(len(laid_out([part for one in row for part in one.parts]).ids) for row in of),
             "learned": sum(sequence.targets for row in of for sequence in row),
         }
         for step, of in enumerate(rows)

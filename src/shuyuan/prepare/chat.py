@@ -44,16 +44,6 @@ class Encoded:
         """The sequences it is made of, which never see each other."""
         return (self,)
 
-    @property
-    def split(self) -> int:
-        """Where in `ids` the rest of a second part begins: behind them all, where there is none."""
-        return len(self.ids)
-
-    @property
-    def shared(self) -> int:
-        """How many of the first tokens both parts begin with."""
-        return 0
-
 
 def render(messages: Sequence[Message], tokenizer: Tokenizer, answer_next: bool, tools: str = "") -> str:
     """The text a model reads for a conversation, by its own chat template; `tools` is a JSON list of functions."""

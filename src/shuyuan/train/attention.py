@@ -29,8 +29,8 @@ class Run:
     """Neighbours of like length, computed as one: S sequences, `longest` L, from token `start` to `stop` of the row.
 
     `gather` is each token's place among the S · L when all are padded to the longest; None: nothing is padded.
-    `begun`: where in the row the tokens lie that a sequence, which then is the only one, goes on from. A long sequence
-    is several runs, each going on from those before it.
+    `begun`: where in the row the tokens lie that all of them go on from. A long sequence is several runs, each going on
+    from those before it.
     """
 
     start: int
@@ -38,7 +38,7 @@ class Run:
     sequences: int
     longest: int
     gather: Tensor | None
-    begun: slice | None = None
+    begun: tuple[slice, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Layout:
     """
 
     lengths: tuple[int, ...]
-    begun: tuple[slice | None, ...]
+    begun: tuple[tuple[slice, ...], ...]
     longest: int
     runs: tuple[Run, ...]
     positions_1T: Tensor
@@ -57,14 +57,14 @@ class Layout:
 
 
 def layout_of(
-    lengths: Sequence[int], device: torch.device, dtype: torch.dtype, begun: Sequence[slice | None] = ()
+    lengths: Sequence[int], device: torch.device, dtype: torch.dtype, begun: Sequence[tuple[slice, ...]] = ()
 ) -> Layout:
     """The layout of a row that holds sequences of these lengths, in order.
 
-    `begun`, where given, says of each from where to where in the row, ahead of it, the tokens lie that it goes on from.
+    `begun`, where given, says of each where in the row, ahead of it, the tokens lie that it goes on from, in order.
     """
-    begun = tuple(begun) or (None,) * len(lengths)
-    firsts = [before.stop - before.start if before else 0 for before in begun]
+    begun = tuple(begun) or ((),) * len(lengths)
+    firsts = [sum(part.stop - part.start for part in before) for before in begun]
     longest = max(length + first for length, first in zip(lengths, firsts, strict=True))
     bias_LL = torch.full((longest if longest <= LONGEST else 0,) * 2, float("-inf"), dtype=dtype).triu(1)
     positions_T = torch.cat([torch.arange(length) + first for length, first in zip(lengths, firsts, strict=True)])
@@ -72,12 +72,12 @@ def layout_of(
     return Layout(tuple(lengths), begun, longest, runs, positions_T[None].to(device), bias_LL.to(device))
 
 
-def _runs(lengths: Sequence[int], begun: Sequence[slice | None], device: torch.device) -> tuple[Run, ...]:
-    """Packed rows come longest first, so that each run's first sequence is its longest."""
-    groups: list[tuple[list[int], slice | None]] = []
+def _runs(lengths: Sequence[int], begun: Sequence[tuple[slice, ...]], device: torch.device) -> tuple[Run, ...]:
+    """Those that go on from the same tokens come longest first, so that each run's first sequence is its longest."""
+    groups: list[tuple[list[int], tuple[slice, ...]]] = []
     for length, before in _pieces(lengths, begun):
-        lead, begins = (groups[-1][0][0], groups[-1][1]) if groups else (0, None)
-        if before is begins is None and _ALIKE * lead <= length <= lead:
+        lead, begins = (groups[-1][0][0], groups[-1][1]) if groups else (0, ())
+        if before == begins and _ALIKE * lead <= length <= lead:
             groups[-1][0].append(length)
         else:
             groups.append(([length], before))
@@ -91,14 +91,14 @@ def _runs(lengths: Sequence[int], begun: Sequence[slice | None], device: torch.d
     return tuple(runs)
 
 
-def _pieces(lengths: Sequence[int], begun: Sequence[slice | None]) -> Iterator[tuple[int, slice | None]]:
+def _pieces(lengths: Sequence[int], begun: Sequence[tuple[slice, ...]]) -> Iterator[tuple[int, tuple[slice, ...]]]:
     """Long sequences in pieces of like length, each of which goes on from where its sequence starts."""
     start = 0
     for length, before in zip(lengths, begun, strict=True):
-        many = 1 if before else max(1, round(length / _PIECE))
+        many = max(1, round(length / _PIECE))
         ends = [length * (piece + 1) // many for piece in range(many)]
         for first, end in zip([0, *ends], ends, strict=False):
-            yield end - first, slice(start, start + first) if first else before
+            yield end - first, (*before, slice(start, start + first)) if first else before
         start += length
 
 
@@ -128,7 +128,7 @@ def attended(query_THD: Tensor, key_TGD: Tensor, value_TGD: Tensor, layout: Layo
     outs, start = [], 0
     for length, before in zip(layout.lengths, layout.begun, strict=True):
         own = slice(start, start + length)
-        q, k, v = (torch.cat([x[:, :, before], x[:, :, own]], dim=2) if before else x[:, :, own] for x in heads_first)
+        q, k, v = (torch.cat([x[:, :, part] for part in (*before, own)], dim=2) for x in heads_first)
         out = functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=True)
         outs.append(out[:, :, -length:])
         start += length
@@ -199,15 +199,22 @@ def _gather(x: Tensor, run: Run, into_THD: Tensor) -> None:
 
 
 def _begun(own: Tensor, x_TGD: Tensor, run: Run) -> Tensor:
-    """Keys or values of a run, [S·G, L, D], behind those that its sequence goes on from: [S·G, K, D]."""
-    return own if run.begun is None else torch.cat([x_TGD[run.begun].transpose(0, 1), own], dim=1)
+    """Keys or values of a run, [S·G, L, D], behind those that its sequences go on from: [S·G, K, D]."""
+    if not run.begun:
+        return own
+    before_GPD = torch.cat([x_TGD[part] for part in run.begun]).transpose(0, 1)
+    return torch.cat([before_GPD.repeat(run.sequences, 1, 1), own], dim=1)
 
 
 def _gather_begun(x: Tensor, run: Run, into_TGD: Tensor) -> None:
     """The inverse of `_begun` and `_spread`; what was begun lies ahead in the row, so something is there to add to."""
     _gather(x[:, -run.longest :], run, into_TGD)
-    if run.begun is not None:
-        into_TGD[run.begun] += x[:, : -run.longest].transpose(0, 1)
+    if run.begun:
+        sizes = [part.stop - part.start for part in run.begun]
+        of_each = x[:, : -run.longest].view(run.sequences, into_TGD.shape[1], -1, x.shape[2])
+        before_PGD = of_each.sum(0).transpose(0, 1)
+        for part, grad in zip(run.begun, torch.split(before_PGD, sizes), strict=True):
+            into_TGD[part] += grad
 
 
 ALL_ATTENTION_FUNCTIONS.register(NAME, packed_attention)

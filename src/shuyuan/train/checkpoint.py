@@ -17,7 +17,7 @@ from shuyuan.base.progress import say
 
 KEEP = 2
 BEST = "best"
-RULES = 3  # of learning: another number passes over what was written before the same steps gave other weights
+RULES = 4  # of learning: another number passes over what was written before the same steps gave other weights
 _FOLDER = re.compile(r"step-(\d{6,})")
 
 

@@ -34,7 +34,6 @@ class Preference(Settings):
 class Beside:
     """A run's preference loss. What it knows of a pair it keeps by the pair's hash.
 
-    The beginning that both endings of a pair share is computed once.
     The reference reads each pair when it is first met, alone: in whichever row and whenever it comes, also after an
     interruption, its log-ratio is the same bit for bit, and there is nothing to store.
     """
@@ -72,8 +71,8 @@ class Beside:
 
     def _log_ratios(self, net: nn.Module, pairs: Sequence[Encoded]) -> Tensor:
         """log p(better ending) − log p(worse ending) of each pair, in nats. [P]"""
-        nats_N = token_losses(net, pairs, self.settings.chunk)
-        endings = chain.from_iterable(zip(*(pair.parts for pair in pairs), strict=True))  # the better ones, the worse
-        nats = torch.split(nats_N, [ending.targets for ending in endings])
+        better, worse = zip(*(pair.parts for pair in pairs), strict=True)
+        nats_N = token_losses(net, (*better, *worse), self.settings.chunk)
+        nats = torch.split(nats_N, [ending.targets for ending in (*better, *worse)])
         nats_2P = torch.stack([ending.sum() for ending in nats])
         return nats_2P[len(pairs) :] - nats_2P[: len(pairs)]
