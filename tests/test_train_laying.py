@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from test_train import reference_loss, sequences
 from tiny import FAMILIES, tiny_net
 
+from shuyuan.prepare import pack
 from shuyuan.prepare.chat import Encoded
-from shuyuan.train import attention, laying
+from shuyuan.prepare.pack import WORTH, Pack
+from shuyuan.train import attention
 from shuyuan.train.adapter import adapter_weights, with_adapter
-from shuyuan.train.laying import WORTH, laid_out
+from shuyuan.train.laying import laid_out
 from shuyuan.train.loop import prepared
 from shuyuan.train.supervised import Supervised, token_losses
 
@@ -56,7 +58,7 @@ def test_loss_and_every_gradient_equal_those_of_transformers(
 def test_an_adapter_learns_the_same_with_and_without(monkeypatch: pytest.MonkeyPatch) -> None:
     row, found = family_tree(), []
     for worth in (WORTH, 10_000):
-        monkeypatch.setattr(laying, "WORTH", worth)
+        monkeypatch.setattr(pack, "WORTH", worth)
         net = with_adapter(tiny_net(), 4, 2.0, 0)
         weights = adapter_weights(net)
         for name, weight in weights.items():
@@ -86,6 +88,17 @@ def test_what_is_learned_is_computed_in_each() -> None:
     assert len(laid_out((untaught, untaught)).ids) == 2 * len(whole.ids)
 
 
+def test_those_that_begin_alike_come_into_one_row_and_take_room_once() -> None:
+    made = sequences(12, seed=2, longest=20)
+    documents = [tuple(range(at, at + 60)) for at in (0, 80, 160, 240)]
+    asked = [after(documents[number % 4], one) for number, one in enumerate(made)]
+    rows = Pack(row_tokens=120).pack(asked)
+    assert [{one.ids[:60] for one in row} for row in rows] == [{row[0].ids[:60]} for row in rows]
+    assert len(rows) == 4
+    assert all(len(laid_out(row).ids) <= 120 < sum(len(one.ids) for one in row) for row in rows)
+    assert Pack(row_tokens=120).pack(reversed(asked)) == rows
+
+
 SHORT = st.lists(st.integers(0, 1), min_size=1, max_size=12)
 
 
@@ -93,7 +106,7 @@ SHORT = st.lists(st.integers(0, 1), min_size=1, max_size=12)
 def test_any_row_can_be_read_back_from_its_parts(drawn: list[tuple[list[int], list[bool]]]) -> None:
     row = [Encoded(tuple(ids), tuple(learned[: len(ids)])) for ids, learned in drawn]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(laying, "WORTH", 2)
+        patch.setattr(pack, "WORTH", 2)
         laid = laid_out(row)
     start, read = 0, []
     for length, begun in zip(laid.lengths, laid.begun, strict=True):

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise, takewhile
+from itertools import pairwise
 
+from shuyuan.prepare import pack
 from shuyuan.prepare.chat import Encoded
-
-WORTH = 16  # tokens in common, from which on they are computed once
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def _paths(sequences: Sequence[Encoded]) -> dict[int, list[_Part]]:
     alike = sorted(range(len(sequences)), key=lambda number: sequences[number].ids)
     paths = {number: [_Part(number, 0, len(sequences[number].ids))] for number in alike}
     for one, other in pairwise(alike):
-        taken = _taken(paths[one], _common(sequences[one], sequences[other]))
+        taken = _taken(paths[one], pack.common(sequences[one], sequences[other]))
         start = taken[-1].stop if taken else 0
         paths[other] = [*taken, _Part(other, start, len(sequences[other].ids))]
     return paths
@@ -81,12 +80,6 @@ def _paths(sequences: Sequence[Encoded]) -> dict[int, list[_Part]]:
 def _taken(path: Sequence[_Part], length: int) -> list[_Part]:
     """So much of a path as is worth taking: a short part at its end would cost more than it saves."""
     taken = [_Part(part.of, part.start, min(part.stop, length)) for part in path if part.start < length]
-    while taken and taken[-1].stop - taken[-1].start < WORTH:
+    while taken and taken[-1].stop - taken[-1].start < pack.WORTH:
         taken.pop()
     return taken
-
-
-def _common(one: Encoded, other: Encoded) -> int:
-    """How many tokens two sequences begin with in common, none of which is learned; never all of either."""
-    both = zip(one.ids[:-1], other.ids[:-1], one.learned, other.learned, strict=False)
-    return sum(1 for _ in takewhile(lambda at: at[0] == at[1] and not (at[2] or at[3]), both))
