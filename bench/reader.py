@@ -1,12 +1,12 @@
 """Teach a model to read passages: to answer in few words, and to say nothing where they hold no answer.
 
 `answerable.jsonl` holds questions written by hand on public documents in both languages, with the passage that answers
-each. Every question is asked twice, as the route `retrieve` would have it read: with that passage among the two found,
-and with none that holds the answer, which is either hidden from the search or cut out of what was found, sentence by
-sentence. The answer learned is the one written with the question, or nothing. Four documents of five are learned from
-(LoRA of rank 8 on every linear layer, one epoch); the fifth are read before and after, with no check of the route
-behind the model. How the whole route does, on questions that nobody here wrote, is measured by `answers.py` and
-`removed.py`.
+each, or (traps) with one that sounds as if it did and does not. A question is asked as the route `retrieve` would have
+it read: with its passage among the two found, and with none that holds the answer, which is either hidden from the
+search or cut out of what was found, sentence by sentence. The answer learned is the one written with the question, or
+nothing. Four documents of five are learned from (LoRA of rank 8 on every linear layer, one epoch); the fifth are read
+before and after, with no check of the route behind the model. How the whole route does, on questions that nobody here
+wrote, is measured by `answers.py` and `removed.py`.
 
     python bench/reader.py FOLDER               # teaches anew (half an hour), writes recall/readers/, measures
     python bench/reader.py FOLDER --measure     # the one that ships
@@ -16,8 +16,11 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import shutil
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,38 +32,50 @@ from paired import keep, place, stamp
 from safetensors.torch import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 
-from shuyuan.base.files import read_jsonl, whole_folder, write_whole
-from shuyuan.base.guards import Guards
-from shuyuan.base.progress import Bar
-from shuyuan.base.records import Answer, Example, Lessons, Message, Passage, Run
+from shuyuan.base.files import fingerprint, read_jsonl, whole_folder
+from shuyuan.base.progress import Bar, say
+from shuyuan.base.records import Answer, Example, Message, Passage
 from shuyuan.load.answering import ModelAssistant
 from shuyuan.load.embedder import open_embedder
 from shuyuan.load.model import open_model
 from shuyuan.measure.text import contains, tokens
 from shuyuan.measure.token_f1 import f1
+from shuyuan.prepare.chat import Encoded, encode_example
+from shuyuan.prepare.pack import Pack, Row, tokens_of
 from shuyuan.read.language import language
 from shuyuan.recall.citing import sentences
 from shuyuan.recall.ground import Ground, cleaned
 from shuyuan.recall.grounded import AT_ONCE, LEAST_FOUND
 from shuyuan.recall.reader import READERS, reader_of
 from shuyuan.recall.searching import Library
-from shuyuan.teach.lora import Lora
+from shuyuan.train.adapter import WEIGHTS, adapter_weights, save_adapter, with_adapter
+from shuyuan.train.laying import laid_out
+from shuyuan.train.loop import Plan, fit
+from shuyuan.train.peft_config import CONFIG
+from shuyuan.train.supervised import Supervised
 
 HERE = Path(__file__).parent
 EMBEDDER = "multilingual-e5-small"
 LEAST_LEFT = 40  # characters of a passage from which sentences were cut; with fewer left it is hidden instead
 PARTS = 5  # of the documents, one is kept aside
-LORA = Lora(rank=8, alpha=16.0, learning_rate=3e-4, epochs=1, batch=8)
+NONE = ("hidden", "cut", "trap")  # kinds of prompts that hold no answer
+RANK, SCALE, LEARNING_RATE, SEED = 8, 2.0, 3e-4, 0
+GROUPS = 3  # passages a step, with all that is asked about each
+LONGEST = 1024  # tokens of a prompt with its answer, and of a row
 BATCH = 16
 MOST_TOKENS = 48
 
 
 @dataclass(frozen=True)
 class Read:
-    """A question with two passages before it; `kind`: whole, hidden or cut. `evidence` None: not as it was found."""
+    """A question with two passages before it; `kind`: whole, hidden, cut or trap. `about`: its passage.
 
-    source: str
+    `answer`: what is right with that passage. `evidence` None: not as it was found.
+    """
+
+    about: Passage
     question: str
+    answer: str
     kind: str
     passages: Sequence[Passage]
     evidence: float | None
@@ -75,44 +90,49 @@ def main() -> None:
     given = parser.parse_args()
     libraries = public(given.folder)
     reads = [read for name in ("en", "zh") for read in found(name, libraries[name], given.folder)]
-    golds = {row["question"]: row["answer"] for row in read_jsonl(HERE / "answerable.jsonl")}
     bare = ModelAssistant("bare", open_model(given.model), max_new_tokens=MOST_TOKENS)
     if not given.measure:
-        teach(bare, [read for read in reads if not aside(read)], golds, given.folder / "reader" / given.model)
-    new = [read for read in reads if aside(read)]
-    figures = measured(bare, new, golds)
-    learned = {
-        "prompts": len(reads) - len(new),
-        "held out": len(new),
-        "settings": LORA.model_dump(exclude_defaults=True),
-    }
+        teach(bare, [read for read in reads if not aside(read.about)], given.folder / "reader" / given.model)
+    new = [read for read in reads if aside(read.about)]
+    figures = measured(bare, new)
+    learned = {"prompts": len(reads) - len(new), "held out": len(new)}
     command = str(stamp()["command"]).replace(str(given.folder), "FOLDER")
     keep("reader", given.model, {**stamp(), "command": command, **learned, **figures}, drawn)
 
 
 def found(name: str, passages: Sequence[Passage], folder: Path) -> list[Read]:
-    """What would be read for each question of one library, with and without its answer."""
+    """What would be read for each question of one library, with and without its answer.
+
+    Of what is learned from, questions about one passage have the same two passages before them, which are computed
+    once, and a trap stands for another question without its answer: there are as many of these as of the others.
+    """
     rows = [row for row in read_jsonl(HERE / "answerable.jsonl") if row["library"] == name]
     by_id, words = {one.id: one for one in passages}, {one.id: tokens(one.searchable) for one in passages}
     library = Library.build(folder / "answerable" / name, passages, open_embedder(EMBEDDER), folder, store="memory")
-    told = {row["question"]: frozenset(key for key, of in words.items() if _holds(of, row)) for row in rows}
+    answered = [row for row in rows if row["answer"]]
+    told = {row["question"]: frozenset(key for key, of in words.items() if _holds(of, row)) for row in answered}
     texts = [row["question"] for row in rows]
     whole, without = (of.search_all(texts, LEAST_FOUND) for of in (library, Hiding(library, told)))
     whole_shown, without_shown = shown_of(library, texts, whole), shown_of(library, texts, without)
+    traps = Counter(row["passage"] for row in rows if not row["answer"])
+    begun: dict[str, Sequence[Passage]] = {}
     reads: list[Read] = []
-    for number, row in enumerate(rows):
-        gold, text = by_id[row["passage"]], row["question"]
-        best = whole_shown[number].passages[:AT_ONCE]
-        shown = best if gold in best else [gold, best[0]] if number % 3 else [best[0], gold]
-        reads.append(
-            Read(row["source"], text, "whole", shown, max(whole_shown[number].held[:AT_ONCE]) if gold in best else None)
-        )
+    for number, (row, seen, missed) in enumerate(zip(rows, whole_shown, without_shown, strict=True)):
+        about, best = by_id[row["passage"]], seen.passages[:AT_ONCE]
+        read = partial(Read, about, row["question"], row["answer"])
+        shown = best if about in best else [about, best[0]] if number % 3 else [best[0], about]
+        if not aside(about):
+            shown = begun.setdefault(about.id, shown)
+        kind = "whole" if row["answer"] else "trap"
+        reads.append(read(kind, shown, max(seen.held[:AT_ONCE]) if kind == "whole" and shown == best else None))
+        if kind == "trap" or (not aside(about) and traps[about.id] > 0):
+            traps[about.id] -= 1
+            continue
         cut = [_cut(passage, row) for passage in shown]
         if number % 2 and all(len(one.text) >= LEAST_LEFT and not _holds(tokens(one.searchable), row) for one in cut):
-            reads.append(Read(row["source"], text, "cut", cut, None))
+            reads.append(read("cut", cut, None))
         else:
-            missed = without_shown[number]
-            reads.append(Read(row["source"], text, "hidden", missed.passages[:AT_ONCE], max(missed.held[:AT_ONCE])))
+            reads.append(read("hidden", missed.passages[:AT_ONCE], max(missed.held[:AT_ONCE])))
     return reads
 
 
@@ -129,9 +149,9 @@ def _cut(passage: Passage, row: Any) -> Passage:
     return replace(passage, text=left + passage.text[at:])
 
 
-def aside(read: Read) -> bool:
+def aside(passage: Passage) -> bool:
     """Whether its document is one that is not learned from."""
-    return int(hashlib.sha1(read.source.encode()).hexdigest(), 16) % PARTS == 0
+    return int(hashlib.sha1(passage.source.encode()).hexdigest(), 16) % PARTS == 0
 
 
 def prompt(read: Read) -> str:
@@ -139,30 +159,43 @@ def prompt(read: Read) -> str:
     return Ground().prompt(read.question, read.passages, language(read.question))
 
 
-def teach(bare: ModelAssistant, reads: Sequence[Read], golds: dict[str, str], folder: Path) -> None:
-    """Learn to read, and put the adapter in its place, in bfloat16, which halves it; what is measured is this file."""
-    examples = [
-        Example(
-            str(row),
-            (Message("user", prompt(read)), Message("assistant", golds[read.question] if read.kind == "whole" else "")),
-            place=read.source,
-        )
-        for row, read in enumerate(reads)
-    ]
-    run = Run("reader", folder, folder / "cache", guards=Guards(hold_out=0.0, forget_limit=0.0))
-    LORA.teach(bare, Lessons(examples=examples), run)
-    weights = load_file(folder / "weights" / "adapter_model.safetensors")
-    with whole_folder(READERS / bare.model.name) as there:
-        save_file(
-            {name: weight.to(torch.bfloat16) for name, weight in weights.items()},
-            there / "adapter_model.safetensors",
-            metadata={"format": "pt"},
-        )
-        config = (folder / "weights" / "adapter_config.json").read_text(encoding="utf-8")
-        write_whole(there / "adapter_config.json", config)
+def teach(bare: ModelAssistant, reads: Sequence[Read], folder: Path) -> None:
+    """Learn to read, and put the adapter in its place, in bfloat16, which halves it; what is measured is this file.
+
+    A batch is all there is about a few passages, so that what several questions are asked about is computed once.
+    """
+    model, pack = bare.model, Pack(row_tokens=LONGEST)
+    groups = defaultdict[str, list[Encoded]](list)
+    for read in reads:
+        right = read.answer if read.kind == "whole" else ""
+        example = Example("", (Message("user", prompt(read)), Message("assistant", right)), place=read.about.source)
+        groups[read.about.id].append(encode_example(example, model.tokenizer))
+    whole = [[one for one in group if len(one.ids) <= LONGEST] for group in groups.values()]
+    order = np.random.default_rng(SEED).permutation(len(whole))
+
+    def batch(step: int) -> tuple[Row, ...]:
+        return pack.pack(one for at in order[step * GROUPS : (step + 1) * GROUPS] for one in whole[at])
+
+    steps = -(-len(whole) // GROUPS)
+    rows = [row for step in range(steps) for row in batch(step)]
+    computed = sum(len(laid_out(row).ids) for row in rows)
+    left_out = len(reads) - sum(map(len, rows))
+    say(f"{len(reads)} prompts about {len(whole)} passages, {left_out} of them too long; {tokens_of(rows):,} tokens,")
+    say(f"of which {computed:,} are computed, in {steps} steps")
+    net = with_adapter(model.net, RANK, SCALE, SEED)
+    weights = adapter_weights(net)
+    folder.mkdir(parents=True, exist_ok=True)
+    mark = fingerprint([[one.ids for one in group] for group in whole], GROUPS, RANK, SCALE, LEARNING_RATE, SEED)
+    fit(net, weights, Supervised(), Plan("reader", steps, batch, LEARNING_RATE, folder, mark, checkpoint_every=10))
+    save_adapter(net, folder / "weights", model.name)
+    learned = load_file(folder / "weights" / WEIGHTS)
+    with whole_folder(READERS / model.name) as there:
+        halved = {name: weight.to(torch.bfloat16) for name, weight in learned.items()}
+        save_file(halved, there / WEIGHTS, metadata={"format": "pt"})
+        shutil.copyfile(folder / "weights" / CONFIG, there / CONFIG)
 
 
-def measured(bare: ModelAssistant, reads: Sequence[Read], golds: dict[str, str]) -> dict[str, Any]:
+def measured(bare: ModelAssistant, reads: Sequence[Read]) -> dict[str, Any]:
     """What the bare model and the reader say to the same prompts, and how well they know what is not there."""
     reader = reader_of(bare)
     assert reader is not bare, "there is no reader for this model"
@@ -174,7 +207,7 @@ def measured(bare: ModelAssistant, reads: Sequence[Read], golds: dict[str, str])
                 {
                     "kind": read.kind,
                     "signals": {"answerable": answer.answerable},
-                    **_marks(answer, golds[read.question]),
+                    **_marks(answer, read.answer),
                 }
                 for read, answer in zip(reads, answers, strict=True)
                 if language(read.question) == tongue
@@ -182,7 +215,7 @@ def measured(bare: ModelAssistant, reads: Sequence[Read], golds: dict[str, str])
             whole = [row for row in rows if row["kind"] == "whole"]
             of = {what: interval(np.array([row[what] for row in whole], float)) for what in ("right", "token F1")}
             of["n"] = len(whole)
-            for kind in ("hidden", "cut") if name == "reader" else ():
+            for kind in NONE if name == "reader" else ():
                 no = [row for row in rows if row["kind"] == kind]
                 of[kind] = {"n": len(no), "area": area(whole, no, "answerable")}
             figures[name][tongue] = of
@@ -233,16 +266,15 @@ def drawn(record: Any) -> str:
             "",
         ]
         lines += [
-            "| questions | read by | n | holds the right answer | token F1 | area, hidden (n) | area, cut (n) |",
-            "|-|-|-|-|-|-|-|",
+            "| questions | read by | n | holds the right answer | token F1 | "
+            + " | ".join(f"area, {kind} (n)" for kind in NONE)
+            + " |",
+            "|-|-|-|-|-|-|-|-|",
         ]
         for tongue in ("en", "zh"):
             for who in ("bare", "reader"):
                 row = of[who][tongue]
-                areas = [
-                    f"{_shown(row[kind]['area'])} ({row[kind]['n']})" if kind in row else "–"
-                    for kind in ("hidden", "cut")
-                ]
+                areas = [f"{_shown(row[kind]['area'])} ({row[kind]['n']})" if kind in row else "–" for kind in NONE]
                 cells = [_shown(row["right"]), _shown(row["token F1"]), *areas]
                 lines.append(f"| {tongue} | {who} | {row['n']} | {' | '.join(cells)} |")
         below = ", ".join(f"{float(q):.0%} below {value}" for q, value in of["answered_quantiles"].items())
