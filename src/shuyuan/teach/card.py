@@ -38,7 +38,7 @@ def card(workspace: Workspace, name: str, record: Mapping[str, Any]) -> str:
         "time": human_seconds(record["seconds"]),
         "CPU time": human_seconds(record["cpu_seconds"]),
         "peak memory": human_bytes(record["peak_bytes"]),
-        "tokens computed on": f"{record['trained_tokens']:,}",
+        "tokens read": f"{record['trained_tokens']:,}",
     }
     return f"""# {name}
 

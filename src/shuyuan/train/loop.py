@@ -65,7 +65,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What happened: each step's loss (nats a target), the tokens computed on in this process, the looks."""
+    """What happened: each step's loss (nats a target), the tokens read in this process, the looks."""
 
     losses: tuple[float, ...]
     tokens: int
