@@ -1,4 +1,7 @@
-"""Sequences packed end to end into rows, so that no computation is spent on padding, nor on one beginning twice."""
+"""Sequences packed end to end into rows, so that no computation is spent on padding.
+
+Nor on a beginning that several have in common: a row computes it once (`train/laying.py`).
+"""
 
 from __future__ import annotations
 
