@@ -27,7 +27,7 @@ class Norm:
     def __call__(self, x_TD: Tensor) -> Tensor:
         """[..., D] → [..., D]."""
         wide = x_TD.float()
-        scale = torch.rsqrt(wide.square().mean(-1, keepdim=True).add_(self.epsilon))
+        scale = torch.rsqrt((wide * wide).mean(-1, keepdim=True).add_(self.epsilon))
         return (wide * scale).to(x_TD.dtype).mul_(self.weight_D)
 
 

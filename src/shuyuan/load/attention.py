@@ -15,6 +15,7 @@ from torch import Tensor
 from shuyuan.load.slots import Place, Table
 
 _LONG = 8  # tokens of a row from which on copying slices beats copying by index
+_LENGTHS = 32  # keys are looked at in multiples of so many: oneDNN makes its code anew for each length, in .7 ms
 BLOCK = 256  # queries of a long row at a time: what lies after them is not multiplied at all
 
 
@@ -95,6 +96,7 @@ def _together(  # noqa: PLR0917  (what `looks_of` was given and worked out)
 ) -> Together:
     slots = len(places[chosen[0]].table.places)
     most, longest = max(counts[n] for n in chosen), max(ends[n] for n in chosen)
+    longest = min(-(-longest // _LENGTHS) * _LENGTHS, places[chosen[0]].table.size)
     lasts_St = torch.full((slots, most), longest - 1)  # the last key that a place looks at; where nobody asks, all
     rows, spread = list[int](), list[int]()
     for n in chosen:
