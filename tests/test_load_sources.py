@@ -367,7 +367,7 @@ def test_a_template_that_hangs_swells_or_reaches_out_is_refused(
     assert not (house / "tried").exists()
 
 
-@pytest.mark.parametrize("pattern", ["(a+)+$", "(字+)+x"])
+@pytest.mark.parametrize("pattern", ["(a+)+$", "(字+)+x", "(q+)+$", "([o-r]+)+$", "(藏书|藏|书)+$"])
 def test_a_tokenizer_whose_pattern_tries_without_end_is_refused(house: Path, tmp_path: Path, pattern: str) -> None:
     tokenizer = tiny_tokenizer()
     cuts = [pre_tokenizers.Split(Regex(pattern), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -376,6 +376,14 @@ def test_a_tokenizer_whose_pattern_tries_without_end_is_refused(house: Path, tmp
     with pytest.raises(Fixable, match=r"breaks off|processor time") as caught:
         open_tokenizer(tmp_path)
     assert caught.value.what.startswith("tokenizer.json ")
+
+
+def test_patterns_too_long_to_be_tried_are_refused(house: Path, tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("|".join(map(str, range(2000)))), "isolated")
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(Fixable, match=r"tokenizer.json cuts texts by patterns of 8,\d+ characters"):
+        open_tokenizer(tmp_path)
 
 
 def test_a_tokenizer_that_makes_much_of_little_is_refused(house: Path, tmp_path: Path) -> None:
@@ -404,7 +412,7 @@ def test_a_tokenizer_is_tried_once_and_again_when_it_has_changed(house: Path, tm
 def test_a_text_that_a_pattern_never_ends_on_is_refused_when_it_is_asked(house: Path, tmp_path: Path) -> None:
     """What the trial cannot know: the pattern is slow on a sign that was not tried."""
     tokenizer = tiny_tokenizer()
-    cuts = [pre_tokenizers.Split(Regex("(q+)+$"), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    cuts = [pre_tokenizers.Split(Regex(r"(\x71+)+$"), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(cuts)
     tokenizer.save_pretrained(tmp_path / "words")
     model = open_model(str(tiny_folder(tmp_path / "model")))

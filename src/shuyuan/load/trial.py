@@ -19,7 +19,7 @@ from shuyuan.base.workspace import home
 from shuyuan.load.confined import run_confined
 from shuyuan.load.tried import MEMORY_BYTES, STEPS, file_of
 
-TRIAL = 1  # raised when other things are tried
+TRIAL = 2  # raised when other things are tried
 WAIT_SECONDS = 120.0  # of wall time for all of it; a fault ends by its processor time long before
 _HASHED_BYTES = 64 << 20  # a larger file is known by its size and time
 _NOT_READ = {"config.json", "generation_config.json", "shuyuan.json"}  # of the first only the kinds count

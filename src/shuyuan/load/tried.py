@@ -8,19 +8,20 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from shuyuan.base.progress import human_bytes
 from shuyuan.read import limits
 
-STEPS = {"open": 60, "words": 3, "chat": 3}  # seconds of processor time; some formats are converted as they are opened
+STEPS = {"open": 60, "words": 5, "chat": 3}  # seconds of processor time; some formats are converted as they are opened
 MEMORY_BYTES = 1 << 29  # that words and chat may add to what an open tokenizer takes
 _OPEN_BYTES = 4 << 30  # that opening may add; the largest vocabularies take a tenth of it
 _RUN = 2_000  # of the same sign, on which patterns that try everything are slow
 _SIGNS = "aAx0 \n\t.,!-_/'字。🙂\u0301"
 _ORDINARY = "The library opens at nine. 山长每年正月初八上任。 🎉 "
+_MOST_PATTERNS = 4_000  # characters; those in use have some hundred
 _MOST_TOKENS = 8  # for a byte of the text, at least one each
 _MOST_TEXT = 100_000  # characters of a template's own; those in use have a few thousand
 _TOOL = {
@@ -78,7 +79,11 @@ def _fault(folder: Path, opener: Any, begin: Callable[[str], None]) -> str:
         return ""  # who opens it in earnest says what is wrong with it
     limits.lower_memory(limits.held_bytes() + MEMORY_BYTES)
     begin("words")
-    if fault := _of_words(tokenizer, file_of(folder, "words")):
+    name = file_of(folder, "words")
+    patterns = "".join(_patterns(json.loads(tokenizer.backend_tokenizer.to_str()))) if tokenizer.is_fast else ""
+    if len(patterns) > _MOST_PATTERNS:
+        return f"{name} cuts texts by patterns of {len(patterns):,} characters, which cannot be tried out"
+    if fault := _of_words(tokenizer, name, patterns):
         return fault
     if not tokenizer.chat_template:
         return ""
@@ -86,14 +91,26 @@ def _fault(folder: Path, opener: Any, begin: Callable[[str], None]) -> str:
     return _of_chat(tokenizer, file_of(folder, "chat"))
 
 
-def _of_words(tokenizer: Any, name: str) -> str:
-    runs = [sign * _RUN + end for sign in _SIGNS for end in ("", "!", "a")]
+def _of_words(tokenizer: Any, name: str, patterns: str) -> str:
+    """`patterns`: whatever they are slow on is made of what stands in them, mostly."""
+    pairs = {patterns[at : at + 2] for at in range(len(patterns) - 1)}
+    again = sorted({*_SIGNS, *patterns, *pairs})
+    runs = [sign * (_RUN // len(sign)) + end for sign in again for end in ("", "!", "a")]
     for text in (_ORDINARY * 20, "".join(_SIGNS) * 50, *runs):
         tokens = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         if len(tokens) > _MOST_TOKENS * len(text.encode()):
             return f"{name} makes {len(tokens):,} tokens of {len(text):,} characters"
         tokenizer.decode(tokens)
     return ""
+
+
+def _patterns(part: Any) -> Iterator[str]:
+    """The regular expressions in a tokenizer's file."""
+    for name, value in part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ():
+        if name == "Regex" and isinstance(value, str):
+            yield value
+        elif name not in {"vocab", "merges", "added_tokens"}:
+            yield from _patterns(value)
 
 
 def _of_chat(tokenizer: Any, name: str) -> str:
