@@ -6,7 +6,6 @@ Nor on a beginning that several have in common: a row computes it once (`train/l
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import takewhile
 from typing import Annotated
 
 from pydantic import Field
@@ -33,8 +32,11 @@ class Pack(Settings):
         room: list[int] = []
         for sequence in sorted(sequences, key=lambda s: (-len(s.ids), s.ids)):
             size = len(sequence.ids)
-            there = [max(common(sequence, other) for other in row) for row in rows]
-            places = [i for i, free in enumerate(room) if free >= size - there[i]]
+            least = size - _unlearned(sequence)
+            there = {
+                i: max(common(sequence, other) for other in rows[i]) for i, free in enumerate(room) if free >= least
+            }
+            places = [i for i, shared in there.items() if room[i] >= size - shared]
             if places:
                 place = max(places, key=there.__getitem__)
                 rows[place].append(sequence)
@@ -47,9 +49,18 @@ class Pack(Settings):
 
 def common(one: Encoded, other: Encoded) -> int:
     """How many tokens two sequences begin with in common and need only once: none learned, never all; few are none."""
-    both = zip(one.ids[:-1], other.ids[:-1], one.learned, other.learned, strict=False)
-    count = sum(1 for _ in takewhile(lambda at: at[0] == at[1] and not (at[2] or at[3]), both))
-    return count if count >= WORTH else 0
+    most = min(_unlearned(one), _unlearned(other))
+    if most < WORTH or one.ids[:WORTH] != other.ids[:WORTH]:
+        return 0
+    if one.ids[:most] == other.ids[:most]:
+        return most
+    return next(at for at, (a, b) in enumerate(zip(one.ids, other.ids, strict=False)) if a != b)
+
+
+def _unlearned(sequence: Encoded) -> int:
+    """How many of its first tokens are only read; the last one is not counted."""
+    last = len(sequence.ids) - 1
+    return min(sequence.learned.index(True), last) if True in sequence.learned else last
 
 
 def tokens_of(rows: Sequence[Row]) -> int:
