@@ -2,7 +2,7 @@
 
 Examples share a system message, descriptions of tools, the document that they ask about, or all but their endings. What
 a network makes of a token hangs on the tokens before it alone, so those who begin alike need it once: loss and
-gradients are the same (tree attention; Yao et al., 2024, arXiv 2404.00242, where it serves decoding).
+gradients are the same (as in Prefix Grouper for answers to one prompt; Liu et al., 2025, arXiv 2506.05433).
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class Supervised(Settings):
     chunk: Chunk = 128
 
     def meet(self, rows: Sequence[Row]) -> None:
-        """Nothing is computed only once."""
+        """There is nothing to compute beforehand."""
 
     def loss(self, net: torch.nn.Module, row: Row) -> Tensor:
         """The summed loss in nats, a float32 scalar to divide by the batch's targets. `net`: a causal LM."""
