@@ -7,7 +7,7 @@
     python bench/answers.py FOLDER draw               # the page anew, from what was kept
 
 A near miss is an answerable question whose passages are hidden from the search while their neighbours stay (in the
-handbook, which tells most facts on several pages: all passages that hold a right answer word for word). Every
+handbook and the guide, which tell facts on several pages: all passages that hold a right answer word for word). Every
 answer is kept in FOLDER as it comes, so that a run can be stopped (`--seconds`) and gone on with. Intervals are 95 %,
 from 2,000 bootstrap draws of questions. Prompts, rules and thresholds are worked on with one half of the facts and
 articles (`--development`, whose figures are only shown); what is kept comes from the other half.
@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from corpora import Corpus, elsewhere, fetched, handbook, reference, squad
+from corpora import Corpus, elsewhere, fetched, guide, handbook, reference, squad
 from paired import Contestant, keep, place, run_once, stamp
 
 from shuyuan.base.files import append_jsonl, fingerprint, read_jsonl, write_whole
@@ -50,7 +50,7 @@ from shuyuan.recall.threshold import COVERAGE, LOOKED_AT
 
 MODEL, EMBEDDER = "qwen2.5-0.5b", "multilingual-e5-small"
 LEGS = {"hybrid": Fuse(), "meaning alone": Fuse(word_weight=0.0), "words alone": Fuse(word_weight=1.0)}
-SETS = {"squad": "en", "handbook-en": "en", "handbook-zh": "zh"}
+SETS = {"squad": "en", "handbook-en": "en", "handbook-zh": "zh", "guide-zh": "zh"}
 KINDS = ("elsewhere", "answerable", "near miss")
 MOST_TOKENS = 64
 BATCH = 16
@@ -134,7 +134,7 @@ def told(given: argparse.Namespace, part: str, figures: dict[str, Any]) -> None:
 def corpus_of(name: str, given: argparse.Namespace) -> Corpus:
     """The library behind a set, with the questions of one half of its facts, or of its articles."""
     kind, _, language = name.partition("-")
-    whole = squad(given.folder) if kind == "squad" else handbook()
+    whole = squad(given.folder) if kind == "squad" else guide(given.folder) if kind == "guide" else handbook()
     kept = [
         question
         for question in whole.questions
@@ -269,8 +269,12 @@ def asked_of(name: str, corpus: Corpus, given: argparse.Namespace) -> list[Asked
         )
     elif name == "handbook-en":
         other = [q.text for q in drawn_from(squad(given.folder).questions, 1000)] + elsewhere(given.folder, "en")
-    else:
+    elif name == "handbook-zh":
         other = [q.text for q in reference(given.folder, "zh").questions] + elsewhere(given.folder, "zh")
+    else:
+        other = [q.text for q in handbook().questions if q.answers and q.language == "zh"] + elsewhere(
+            given.folder, "zh"
+        )
     return [
         *(
             Asked("elsewhere", Question(fingerprint(text), text, (), SETS[name], ""))

@@ -5,6 +5,8 @@
 - reference-en, reference-zh: sections of Debian's reference (GPL-2+), asked by their headings, which are left out of
   the text.
 - handbook: this project's pages in both languages, with the questions of `examples/handbook`.
+- guide: Debian's installation guide in Chinese (GPL-2+), with questions written by hand on its passages
+  (`guide.jsonl`), by people who saw nothing else.
 - elsewhere: titles of LibreOffice's help pages (MPL-2.0), and everyday Chinese questions (`chatterbot-corpus`, BSD).
 """
 
@@ -144,6 +146,21 @@ def handbook() -> Corpus:
         )
     hidden = {question.id: frozenset(told.get(question.fact, ())) for question in questions}
     return Corpus("handbook", passages, questions, gold, hidden)
+
+
+def guide(folder: Path) -> Corpus:
+    """Passages of the guide; a near miss hides all that hold the words of the answer."""
+    deb = fetched(folder, ("installation-guide-amd64",), {}) / "deb"
+    passages = _cut(_once(deb.rglob("installation-guide-amd64/zh_CN/*.html")), "zh")
+    words = {passage.id: tokens(passage.searchable) for passage in passages}
+    questions, gold, told = [], {}, {}
+    for line in (ROOT / "bench/guide.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        name, answer = fingerprint(row["question"]), row["answer"]
+        questions.append(Question(name, row["question"], (answer,), "zh", f"{row['source']}/{row['passage']}"))
+        gold[name] = frozenset({row["passage"]})
+        told[name] = gold[name] | {key for key, of in words.items() if contains(of, tokens(answer))}
+    return Corpus("guide", passages, questions, gold, told)
 
 
 def elsewhere(folder: Path, language: str) -> list[str]:
