@@ -5,8 +5,8 @@
 - reference-en, reference-zh: sections of Debian's reference (GPL-2+), asked by their headings, which are left out of
   the text.
 - handbook: this project's pages in both languages, with the questions of `examples/handbook`.
-- guide: Debian's installation guide in Chinese (GPL-2+), with questions written by hand on its passages
-  (`guide.jsonl`), by people who saw nothing else.
+- guide: Debian's installation guide in Chinese (GPL-2+), with questions that language models wrote one by one,
+  shown a passage and nothing else (`guide.jsonl`).
 - elsewhere: titles of LibreOffice's help pages (MPL-2.0), and everyday Chinese questions (`chatterbot-corpus`, BSD).
 """
 

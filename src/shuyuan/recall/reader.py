@@ -1,7 +1,7 @@
 """Read passages with an adapter that learned to: to answer in few words, and to know when they hold no answer.
 
 A small model that is shown passages without an answer makes one up. `readers/` holds, for a model of the catalogue, a
-low-rank adapter in the PEFT format that was taught on questions written by hand on public documents, with the passage
+low-rank adapter in the PEFT format that was taught on questions on public documents, with the passage
 that answers each and without it (`bench/reader.py`). It is put on to read passages and for nothing else, and only on
 the model that it was made for: what was taught on such a model reads as it was taught.
 """

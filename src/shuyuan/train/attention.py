@@ -128,7 +128,8 @@ def attended(query_THD: Tensor, key_TGD: Tensor, value_TGD: Tensor, layout: Layo
     outs, start = [], 0
     for length, before in zip(layout.lengths, layout.begun, strict=True):
         own = slice(start, start + length)
-        q, k, v = (torch.cat([x[:, :, part] for part in (*before, own)], dim=2) for x in heads_first)
+        parts = (*before, own)
+        q, k, v = (torch.cat([x[:, :, at] for at in parts], dim=2) if before else x[:, :, own] for x in heads_first)
         out = functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=True)
         outs.append(out[:, :, -length:])
         start += length
