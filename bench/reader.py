@@ -1,12 +1,12 @@
 """Teach a model to read passages: to answer in few words, and to say nothing where they hold no answer.
 
 `answerable.jsonl` holds questions on public documents in both languages, written one by one by language models that
-were shown a passage; with the passage that answers each, or (traps) with one that sounds as if it did and does not. A question is asked as the route `retrieve` would have
-it read: with its passage among the two found, and with none that holds the answer, which is either hidden from the
-search or cut out of what was found, sentence by sentence. The answer learned is the one written with the question, or
-nothing. Four documents of five are learned from (LoRA of rank 8 on every linear layer, one epoch); the fifth are read
-before and after, with no check of the route behind the model. How the whole route does, on questions that nobody here
-wrote, is measured by `answers.py` and `removed.py`.
+were shown a passage: with the passage that answers each, or (traps) with one that sounds as if it did and does not. A
+question is asked as the route `retrieve` would have it read: with its passage among the two found, and with none that
+holds the answer, which is either hidden from the search or cut out of what was found, sentence by sentence. The answer
+learned is the one written with the question, or nothing. Four documents of five are learned from (LoRA of rank 8 on
+every linear layer, one epoch); the fifth are read before and after, with no check of the route behind the model. How
+the whole route does, on questions that nobody here wrote, is measured by `answers.py` and `removed.py`.
 
     python bench/reader.py FOLDER               # teaches anew (two core-hours), writes recall/readers/, measures
     python bench/reader.py FOLDER --measure     # the one that ships
