@@ -40,7 +40,7 @@ from shuyuan.measure.exact_match import ExactMatch
 from shuyuan.measure.token_f1 import TokenF1
 from shuyuan.recall.choosing import Chosen, choose_shown
 from shuyuan.recall.citing import key_terms
-from shuyuan.recall.evidence import HOPELESS, PER_EVIDENCE, SURE
+from shuyuan.recall.evidence import HOPELESS, PER_EVIDENCE, PER_NEARNESS, SURE
 from shuyuan.recall.fuse import Fuse
 from shuyuan.recall.ground import REFUSAL, Ground
 from shuyuan.recall.grounded import LEAST_FOUND, GroundedAssistant
@@ -204,7 +204,7 @@ def signals(given: argparse.Namespace) -> None:
         corpus = corpus_of(name, given)
         library = library_of(corpus, given.folder, embedder)
         rows = _signs(name, asked_of(name, corpus, given), library, corpus)
-        threshold = library.state.thresholds[SETS[name]]
+        threshold = round(library.state.thresholds[SETS[name]] - HOPELESS, 4)
         least = round(library.least_evidence - HOPELESS, 2)
         figures: dict[str, Any] = {**stamped(given), "threshold": threshold, "evidence": least}
         yes = [row for row in rows if row["kind"] == "answerable"]
@@ -291,7 +291,7 @@ def _ask(
     """What was answered, from the file or now; each kind in turn, as long as the time lasts."""
     file = given.folder / "answers" / f"refusal-{name}.jsonl"
     prompts = [Ground().prompt("", [], language) for language in REFUSAL]
-    limits = (library.state.thresholds, library.least_evidence, PER_EVIDENCE, SURE, HOPELESS)
+    limits = (library.state.thresholds, library.least_evidence, PER_EVIDENCE, PER_NEARNESS, SURE, HOPELESS)
     reader = hashlib.sha256((READERS / MODEL / "adapter_model.safetensors").read_bytes()).hexdigest()
     mark = fingerprint(Ground().model_dump(), prompts, limits, reader, library.state.documents)
     done = {(row["kind"], row["id"]): row for row in read_jsonl(file) if row["mark"] == mark}
@@ -309,9 +309,9 @@ def _ask(
                 spent = (time.process_time() - began) / len(part)
                 found = hiding.search_all([one.question.text for one in part], LEAST_FOUND)
                 held = best_evidence(hiding, [one.question.text for one in part], found)
-                least = library.least_evidence
+                least = library.least_evidence, library.state.thresholds[SETS[name]]
                 rows = [
-                    _row(one, answer, (hiding.nearness(one.question.text, hits), has, least), hits, mark, spent)
+                    _row(one, answer, (hiding.nearness(one.question.text, hits), has, *least), hits, mark, spent)
                     for one, answer, hits, has in zip(part, said, found, held, strict=True)
                 ]
                 append_jsonl(file, rows)
@@ -321,7 +321,7 @@ def _ask(
 
 
 def _row(  # noqa: PLR0917
-    one: Asked, answer: Answer, told: tuple[float, float, float], hits: Sequence[Hit], mark: str, spent: float
+    one: Asked, answer: Answer, told: tuple[float, float, float, float], hits: Sequence[Hit], mark: str, spent: float
 ) -> dict[str, Any]:
     cosines = [hit.cosine for hit in hits if hit.cosine is not None]
     right = Accuracy().measure(answer, one.question) if one.kind == "answerable" else None
@@ -339,12 +339,15 @@ def _row(  # noqa: PLR0917
     }
 
 
-def _signals(question: str, answer: Answer, told: tuple[float, float, float], hits: Sequence[Hit]) -> dict[str, float]:
-    """What could tell that there is an answer. `told`: nearness, evidence, and the evidence that is enough.
+def _signals(
+    question: str, answer: Answer, told: tuple[float, float, float, float], hits: Sequence[Hit]
+) -> dict[str, float]:
+    """What could tell that there is an answer. `told`: nearness and evidence, and what is enough of each (least
+    evidence, threshold).
 
     What a model that was not asked makes of it is taken to be `UNASKED`.
     """
-    asked, (near, held_here, least) = key_terms(question), told
+    asked, (near, held_here, least, threshold) = key_terms(question), told
     says = UNASKED if answer.answerable is None else answer.answerable
     cosines = sorted((hit.cosine for hit in hits if hit.cosine is not None), reverse=True)[:LOOKED_AT] or [-1.0]
     cited = {citation.passage_id for citation in answer.citations}
@@ -359,6 +362,7 @@ def _signals(question: str, answer: Answer, told: tuple[float, float, float], hi
         "evidence": held_here,
         "reader": says,
         "evidence and reader": says + PER_EVIDENCE * (held_here - least),
+        "all three": says + PER_EVIDENCE * (held_here - least) + PER_NEARNESS * (near - threshold),
         "support": float(not answer.refused),
         "support and terms": max(held, default=0.0),
         "nearness, support and terms": near + COVERAGE * max(held, default=0.0),

@@ -98,6 +98,8 @@ def read_help(folder: Path, root: Path) -> tuple[dict[str, object], dict[str, di
     pages: dict[str, dict[str, Document]] = {}
     for document in workspace.material.documents():
         top, _, path = document.source.partition("/")
+        if not path.endswith(".html"):
+            continue  # scripts that list all pages
         pages.setdefault(next(n for n, folder in LANGUAGES.items() if folder == top), {})[path] = document
     faults = [file.source for file in workspace.material.files().values() if file.fault]
     counts = workspace.material.counts()

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from answers import Hiding, area, interval, shown_of
+from answers import Hiding, area, drawn_from, interval, shown_of
 from corpora import public
 from paired import keep, place, stamp
 from safetensors.torch import load_file, save_file
@@ -87,6 +87,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="where packages, vectors and the teaching are kept between runs")
     parser.add_argument("--model", default="qwen2.5-0.5b")
     parser.add_argument("--measure", action="store_true", help="only measure the adapter that ships")
+    parser.add_argument("--n", type=int, default=0, help="prompts on other documents that are read (0: all)")
     given = parser.parse_args()
     libraries = public(given.folder)
     reads = [read for name in ("en", "zh") for read in found(name, libraries[name], given.folder)]
@@ -94,10 +95,11 @@ def main() -> None:
     if not given.measure:
         teach(bare, [read for read in reads if not aside(read.about)], given.folder / "reader" / given.model)
     new = [read for read in reads if aside(read.about)]
+    learned = {"prompts": len(reads) - len(new)}
+    new = drawn_from(new, given.n or len(new))
     figures = measured(bare, new)
-    learned = {"prompts": len(reads) - len(new), "held out": len(new)}
     command = str(stamp()["command"]).replace(str(given.folder), "FOLDER")
-    keep("reader", given.model, {**stamp(), "command": command, **learned, **figures}, drawn)
+    keep("reader", given.model, {**stamp(), "command": command, **learned, "held out": len(new), **figures}, drawn)
 
 
 def found(name: str, passages: Sequence[Passage], folder: Path) -> list[Read]:

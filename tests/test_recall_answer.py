@@ -204,10 +204,12 @@ def best_of(library: Library, *questions: str) -> list[float]:
 def test_what_the_model_sees_is_weighed_with_the_evidence() -> None:
     assert enough(1.9, 1.9)
     assert not enough(1.89, 1.9)
-    assert enough(1.9, 1.9, answerable=-0.2)
-    assert not enough(1.9, 1.9, answerable=-0.3)
-    assert enough(1.82, 1.9, answerable=0.6)  # read and understood
-    assert not enough(2.1, 1.9, answerable=-2.5)  # on the topic, and not there
+    assert enough(1.9, 1.9, answerable=0.5)
+    assert not enough(1.9, 1.9, answerable=0.4)
+    assert enough(1.82, 1.9, answerable=0.9)  # read and understood
+    assert enough(1.9, 1.9, 0.1, answerable=0.0)  # and very near
+    assert not enough(1.9, 1.9, -0.1, answerable=1.0)  # read, and far
+    assert not enough(2.1, 1.9, 0.1, answerable=-2.5)  # on the topic, and not there
     assert enough(-0.5, 0.0, answerable=-9.0)  # any evidence is enough
     assert enough(-0.5, 0.0)
     assert hopeless(1.5, 1.9)
@@ -219,7 +221,7 @@ def test_a_model_that_sees_no_answer_in_what_it_read_is_believed(library: Librar
     question = "What is the default rank of LoRA?"
     (held,) = best_of(library, question)
     ground = Ground(threshold=-1.0, evidence=held)
-    for seen, refused in ((None, False), (-0.2, False), (-0.3, True)):
+    for seen, refused in ((None, False), (0.6, False), (0.4, True)):
         inner = Says(*["The default rank is 16."] * 2, answerable=seen)
         (answer,) = GroundedAssistant("r", inner, library, ground).answer([ask(question)])
         assert (answer.refused, answer.answerable) == (refused, seen)

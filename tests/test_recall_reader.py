@@ -14,7 +14,7 @@ from test_recall_answer import Says
 from tiny import tiny_folder
 
 from shuyuan.base.files import write_json
-from shuyuan.base.records import Message, ask
+from shuyuan.base.records import Assistant, Message, ask
 from shuyuan.load.answering import ModelAssistant
 from shuyuan.load.catalogue import entries
 from shuyuan.load.model import Model, open_model
@@ -95,6 +95,28 @@ def test_it_reads_and_does_nothing_else(tiny: Model, tmp_path: Path, monkeypatch
     (beyond,) = GroundedAssistant("retrieve", bare, library, ground.but(mode="chat")).answer([ask("默认的秩是多少？")])
     (alone,) = bare.answer([ask("默认的秩是多少？")])
     assert beyond.text == BEYOND["zh"] + alone.text.strip()
+
+
+def test_who_knows_what_is_not_there_reads_a_little_farther(
+    tiny: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "READERS", tmp_path / "readers")
+    save_adapter(with_adapter(tiny.net, 2, 1.0, 0), tmp_path / "readers" / "tiny", "tiny")
+    bare = ModelAssistant("bare", tiny, max_new_tokens=8)
+    library = Library.build(tmp_path / "library", passages(), HashedTerms(), tmp_path / "cache", store="memory")
+    question = "What is the default rank?"
+    near = library.nearness(question, library.search(question, 10))
+
+    def asked(farther: float, inner: Assistant, ground: Ground) -> bool:
+        library.state.thresholds["en"] = near + farther
+        (answer,) = GroundedAssistant("retrieve", inner, library, ground).answer([ask(question)])
+        return answer.prompt_tokens > 0
+
+    ground = Ground(evidence=0.1)
+    assert asked(0.05, bare, ground)
+    assert not asked(0.15, bare, ground)
+    assert not asked(0.05, Says(), ground)
+    assert not asked(0.05, bare, ground.but(threshold=near + 0.05)), "what is given is kept"
 
 
 @default

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 _SCRIPTS = {
     "han": re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]"),
@@ -12,19 +13,29 @@ _SCRIPTS = {
     "cyrillic": re.compile(r"[\u0400-\u04ff]"),
     "arabic": re.compile(r"[\u0600-\u06ff]"),
 }
-HAN_WEIGHT = (
-    3  # a Han character carries about as much as three letters, so a Chinese manual full of commands is Chinese
+# What says nothing of the language around it: a Chinese manual is Chinese although most of its letters are commands.
+_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`]*`|\bhttps?://\S+", re.DOTALL)
+HAN_WEIGHT = 3  # a Han character carries about as much as three letters
+# Latin letters without any of these are names and commands; “update-alternatives 怎么用” is a Chinese question.
+_ENGLISH = re.compile(
+    r"\b(?:an?|and|are|as|at|be|by|can|did|do|does|for|from|how|if|in|is|it|not|of|on|or|that|the|this|to|was|were|"
+    r"what|when|where|which|who|why|with|you)\b",
+    re.IGNORECASE,
 )
 
 
 def language(text: str) -> str:
     """`zh`, `ja`, `ko`, `en`, `ru` or `ar`, by the share of each script; `und` where there are no letters.
 
-    A script is not a language: everything in Latin letters is called `en`, in Cyrillic `ru`.
+    A script is not a language: everything in Latin letters is called `en`, in Cyrillic `ru`. Code and addresses count
+    only where there is nothing else, and Latin letters beside Han characters only where a small English word stands.
     """
-    count = {script: len(pattern.findall(text)) for script, pattern in _SCRIPTS.items()}
-    if not any(count.values()):
+    prose = _CODE.sub(" ", text)
+    count = _counted(prose) or _counted(text)
+    if not count:
         return "und"
+    if count["han"] and not _ENGLISH.search(prose):
+        count["latin"] = 0
     if count["kana"] * 10 > count["han"] and count["kana"] * HAN_WEIGHT > count["latin"]:
         return "ja"
     weights = {
@@ -35,3 +46,8 @@ def language(text: str) -> str:
         "ar": count["arabic"],
     }
     return max(weights, key=lambda name: weights[name])
+
+
+def _counted(text: str) -> Counter[str]:
+    """The letters of each script; empty without any."""
+    return +Counter({script: len(pattern.findall(text)) for script, pattern in _SCRIPTS.items()})

@@ -19,20 +19,22 @@ Read = tuple[Sequence[int], NDArray[np.float16]]  # a text's tokens, and their s
 WINDOW, STEP = 48, 16  # tokens of a passage that are looked at together: what is asked stands in one place, mostly
 _WORST = 0.4  # share of the question that finds least …
 _OF_WORST, _OF_SAME = 0.5, 0.3  # … and its weight; that of tokens that are the very same. All are of equal use nearby
-PER_EVIDENCE = 10.0  # log-odds that one more of it is worth beside the reader's own; LOG.md
-SURE = -0.25  # log-odds that are enough beside the least evidence; LOG.md
-HOPELESS = 0.1  # so far below what is enough, nothing answerable lay (216 questions): nobody needs to read that
+PER_EVIDENCE = 4.0  # log-odds that one more of it is worth beside the reader's own; LOG.md
+PER_NEARNESS = 6.0  # … and one more of nearness (`threshold.py`)
+SURE = 0.5  # log-odds that are enough beside the least evidence and nearness; LOG.md
+HOPELESS = 0.1  # so far below the least evidence, or the least nearness, nobody needs to read what was found; LOG.md
 _PLACE = 0.05  # of evidence, that e times as far down in the list costs: .05 to .1 are about equal (LOG.md)
 
 
-def enough(evidence: float, least: float, answerable: float | None = None) -> bool:
+def enough(evidence: float, least: float, nearer: float = 0.0, answerable: float | None = None) -> bool:
     """Whether what was found holds an answer: by its evidence, and by `Answer.answerable` of the model that read it.
 
-    `least` is the evidence that is enough by itself, and beside log-odds of `SURE`; at 0 anything is.
+    `least` is the evidence that is enough by itself, and beside log-odds of `SURE`; at 0 anything is. `nearer`: by how
+    much the question is nearer than the threshold of its library.
     """
     if not least or answerable is None:
         return not least or evidence >= least
-    return answerable + PER_EVIDENCE * (evidence - least) >= SURE
+    return answerable + PER_EVIDENCE * (evidence - least) + PER_NEARNESS * nearer >= SURE
 
 
 def hopeless(evidence: float, least: float) -> bool:

@@ -12,7 +12,7 @@ from shuyuan.read.language import language
 from shuyuan.recall.asking import queries
 from shuyuan.recall.choosing import choose_shown
 from shuyuan.recall.citing import sentences, support
-from shuyuan.recall.evidence import enough, hopeless
+from shuyuan.recall.evidence import HOPELESS, enough, hopeless
 from shuyuan.recall.ground import BEYOND, REFUSAL, Ground, cleaned, holds_none, spoken
 from shuyuan.recall.reader import reader_of
 from shuyuan.recall.rewriting import Rewritten, rewritten, step_by_step
@@ -27,7 +27,7 @@ _TURNS = 6  # earlier messages the model sees; what they cited is never taken up
 class _Found:
     """What was looked up for one conversation. `passages` is empty when nothing near enough was found.
 
-    `held` is each passage's evidence.
+    `held` is each passage's evidence, `nearer` by how much the question is nearer than the threshold.
     """
 
     question: str
@@ -35,6 +35,7 @@ class _Found:
     hits: Sequence[Hit]
     passages: tuple[Passage, ...]
     held: Sequence[float]
+    nearer: float
     asked: Rewritten
     seconds: float
 
@@ -81,7 +82,8 @@ class GroundedAssistant:
         query) or answered from the model alone and marked `beyond` (mode chat) when nothing near enough was found, when
         the model says that the passages hold no answer or is near to it, or when they hold nothing of what it answers.
         """
-        found, reader = self._look_up(conversations), reader_of(self._inner)
+        reader = reader_of(self._inner)
+        found = self._look_up(conversations, reader is not self._inner)
         answers = [self._refused(one) for one in found]
         for start in range(0, self.ground.passages, AT_ONCE):
             at = slice(start, start + AT_ONCE)
@@ -94,21 +96,25 @@ class GroundedAssistant:
             self._go_beyond(conversations, found, answers, decoding)
         return answers
 
-    def _look_up(self, conversations: Sequence[Conversation]) -> list[_Found]:
+    def _look_up(self, conversations: Sequence[Conversation], read: bool) -> list[_Found]:
+        """What is found. `read`: by a model that knows what it cannot answer, so less is left out as too far."""
         began = time.perf_counter()
         searched = [(queries(conversation) or [""])[0] for conversation in conversations]
         asked = self._rewritten(searched)
         texts, hits = [one.texts[0] for one in asked], self._hits(asked)
-        near = [of if self._near(text, of) else () for text, of in zip(texts, hits, strict=True)]
+        nearer = [self._nearer(text, of) for text, of in zip(texts, hits, strict=True)]
+        weighed = read and self._least > 0 and self.ground.threshold is None
+        near = [of if by >= (-HOPELESS if weighed else 0.0) else () for by, of in zip(nearer, hits, strict=True)]
         known = self.library.least_evidence > 0
         chosen = choose_shown(self.library, texts, near, self.ground, order=known, weigh=known or self._least > 0)
         seconds = (time.perf_counter() - began) / max(1, len(searched))
         found = []
-        for conversation, one, of, best in zip(conversations, asked, hits, chosen, strict=True):
+        for conversation, one, of, by, best in zip(conversations, asked, hits, nearer, chosen, strict=True):
             question = conversation[-1].content
             useless = hopeless(max(best.held, default=0.0), self._least) and not _pinned(of)
             shown = () if useless else best.passages
-            found.append(_Found(question, language(question), best.hits or of, shown, best.held, one, seconds))
+            by = by if weighed else 0.0
+            found.append(_Found(question, language(question), best.hits or of, shown, best.held, by, one, seconds))
         return found
 
     def _rewritten(self, searched: Sequence[str]) -> list[Rewritten]:
@@ -130,15 +136,13 @@ class GroundedAssistant:
             return self.library.search_all([one.texts[0] for one in asked], k)
         return [self.library.search_together(one.texts, k) for one in asked]
 
-    def _near(self, searched: str, hits: Sequence[Hit]) -> bool:
-        """Whether something is pinned, or above the threshold: the given one, or the library's for this language."""
-        if _pinned(hits):
-            return True
+    def _nearer(self, searched: str, hits: Sequence[Hit]) -> float:
+        """By how much it is nearer than the threshold: the given one, or the library's for this language."""
         learned = self.library.state.thresholds
         threshold = self.ground.threshold
         if threshold is None:
             threshold = learned.get(language(searched), min(learned.values(), default=-1.0))
-        return self.library.nearness(searched, hits) >= threshold
+        return 2.0 if _pinned(hits) else self.library.nearness(searched, hits) - threshold
 
     @property
     def _least(self) -> float:
@@ -163,7 +167,7 @@ class GroundedAssistant:
         """What was said with its citations, or the refusal `before` where the passages do not hold it."""
         text = cleaned(said.text)
         proof = support(found.question, text, found.passages, self.ground.support)
-        told = enough(max(found.held), self._least, said.answerable) or _pinned(found.hits)
+        told = enough(max(found.held), self._least, found.nearer, said.answerable) or _pinned(found.hits)
         if holds_none(text) or not proof.citations or not told:
             return _after(before, replace(said, text=before.text, logprobs=(), refused=True, cut=False))
         return _after(before, replace(said, text=text, citations=proof.citations, unsupported=proof.unsupported))
