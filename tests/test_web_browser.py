@@ -433,7 +433,9 @@ def test_a_passage_is_shown_on_the_picture_of_its_page(browser: sync_api.Browser
         page.get_by_role("button", name="Show it on the page").first.click()
         picture = page.get_by_role("img", name="Page 1 of scans 书/opening hours.pdf")
         picture.wait_for()
-        page.wait_for_function("[...document.querySelectorAll('.sheet img')].every((one) => one.naturalWidth > 1000)")
+        for image in page.locator(".sheet img").all():
+            sync_api.expect(image).to_have_js_property("complete", True)
+            assert image.evaluate("(one) => one.naturalWidth") > 1000
         sheet, box = picture.bounding_box(), page.locator(".sheet .box").first.bounding_box()
         assert sheet["x"] < box["x"] < box["x"] + box["width"] < sheet["x"] + sheet["width"]
         assert sheet["y"] < box["y"] < box["y"] + box["height"] < sheet["y"] + sheet["height"]
