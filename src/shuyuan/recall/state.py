@@ -9,7 +9,7 @@ from pathlib import Path
 from shuyuan.base.errors import Fixable
 from shuyuan.base.files import read_json, write_json
 
-VERSION = 3
+VERSION = 2
 RERANKER = "reranker.safetensors"  # beside it, where one was trained
 _FILE = "library.json"
 
