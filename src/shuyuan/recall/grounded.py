@@ -142,7 +142,8 @@ class GroundedAssistant:
         threshold = self.ground.threshold
         if threshold is None:
             threshold = learned.get(language(searched), min(learned.values(), default=-1.0))
-        return 2.0 if _pinned(hits) else self.library.nearness(searched, hits) - threshold
+        always = 2.0  # no nearness reaches that: what is pinned is read
+        return always if _pinned(hits) else self.library.nearness(searched, hits) - threshold
 
     @property
     def _least(self) -> float:
