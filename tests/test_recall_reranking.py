@@ -29,6 +29,7 @@ from shuyuan.examine.reranking import by_heading, rerank
 from shuyuan.load.embedder import Embedder, open_embedder
 from shuyuan.load.together import Joint
 from shuyuan.prepare.adding import add
+from shuyuan.recall import keeping
 from shuyuan.recall.fuse import Fuse
 from shuyuan.recall.learning import MOST, Lesson, learn, teaching
 from shuyuan.recall.reranking import FIRST, Reranker, begun
@@ -152,11 +153,11 @@ def test_it_is_kept_with_the_library_and_ranks_there(tmp_path: Path, embedder: E
             assert opened.search(text, 1) == hits[:1]
         assert opened.state.thresholds == thresholds
         opened.search_together(["default rank", "秩"], 3)
-    Library.move(found.folder, "sqlite")
+    keeping.move(found.folder, "sqlite")
     again = Library.build(found.folder, [*passages(), _more()], embedder, tmp_path / "cache")
     assert again.state.reranker == "trained", "kept when moved, and when built again"
     assert again.reranker is not None
-    Library.forget(found.folder, ["more"])
+    keeping.forget(found.folder, ["more"])
     assert state_of(found.folder).reranker == "trained"
     again.rank_again(None)
     assert not (found.folder / RERANKER).exists()

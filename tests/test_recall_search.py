@@ -23,7 +23,7 @@ from shuyuan.base.workspace import Workspace
 from shuyuan.cli.main import main
 from shuyuan.examine.tuning import ndcg, tune
 from shuyuan.read.language import language
-from shuyuan.recall import searching
+from shuyuan.recall import keeping, searching
 from shuyuan.recall.asking import queries
 from shuyuan.recall.centring import Centres
 from shuyuan.recall.fuse import Fuse
@@ -59,7 +59,7 @@ def built(folder: Path, store: str) -> Library:
 def test_moved_library_finds_the_same(tmp_path: Path, store: str, to: str) -> None:
     folder = tmp_path / "library"
     found = seen(built(folder, store))
-    assert Library.move(folder, to) == (store != to)
+    assert keeping.move(folder, to) == (store != to)
     after = Library.open(folder, HashedTerms())
     assert after.state.store == to
     assert seen(after) == found
@@ -78,14 +78,14 @@ def test_a_move_that_is_cut_leaves_one_whole_library(tmp_path: Path, monkeypatch
         raise KeyboardInterrupt
 
     with monkeypatch.context() as now:  # while the copy is compared
-        now.setattr(searching, "content_hash", cut)
+        now.setattr(keeping, "content_hash", cut)
         with pytest.raises(KeyboardInterrupt):
-            Library.move(folder, "sqlite")
+            keeping.move(folder, "sqlite")
     assert Library.open(folder, HashedTerms()).state.store == "lance"
     with monkeypatch.context() as now:  # after the library turned to the copy, before the old one is gone
         now.setattr("shuyuan.store.lance.LanceIndex.remove", cut)
         with pytest.raises(KeyboardInterrupt):
-            Library.move(folder, "sqlite")
+            keeping.move(folder, "sqlite")
     assert Library.open(folder, HashedTerms()).count() == 4
     assert state_of(folder).store == "sqlite"
     Library.build(folder, passages(), HashedTerms(), tmp_path / "cache")
@@ -99,7 +99,7 @@ def test_a_copy_that_differs_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
     upsert = type(index).upsert
     monkeypatch.setattr(type(index), "upsert", lambda self, p, v: upsert(self, p[:-1], v[:-1]))
     with pytest.raises(Fixable, match="nothing was changed"):
-        Library.move(folder, "sqlite")
+        keeping.move(folder, "sqlite")
     assert Library.open(folder, HashedTerms()).count() == 4
     assert [path.name for path in folder.glob("index*")] == ["index-memory"]
 
@@ -113,7 +113,7 @@ def test_changed_store_is_built_anew_and_the_old_one_goes(tmp_path: Path) -> Non
 
 def test_only_a_finished_library_moves(tmp_path: Path) -> None:
     with pytest.raises(Fixable, match="no finished library"):
-        Library.move(tmp_path / "library", "sqlite")
+        keeping.move(tmp_path / "library", "sqlite")
 
 
 # tuning

@@ -20,6 +20,7 @@ from shuyuan.cli.main import main
 from shuyuan.examine.exam import exam
 from shuyuan.load.embedder import open_embedder
 from shuyuan.prepare.adding import add
+from shuyuan.recall import keeping
 from shuyuan.recall.embedding import embed_passages
 from shuyuan.recall.searching import Library
 from shuyuan.recall.state import state_of
@@ -156,13 +157,13 @@ def test_a_removal_that_is_killed_goes_on(tmp_path: Path, store: str, monkeypatc
         with monkeypatch.context() as now:
             now.setattr(index, step, cut)
             with pytest.raises(KeyboardInterrupt):
-                Library.forget(folder, [name])
+                keeping.forget(folder, [name])
         with pytest.raises(Fixable, match="no finished library"):  # never half of it, as if it were whole
             Library.open(folder, embedder)
-    assert Library.forget(folder, [name, "never there"]) == 1
+    assert keeping.forget(folder, [name, "never there"]) == 1
     opened = Library.open(folder, embedder)
     assert opened.count() == opened.state.passages == len([p for p in there if p.document_id != name])
-    assert Library.forget(folder, [name]) == 0
+    assert keeping.forget(folder, [name]) == 0
     assert Library.build(folder, there, embedder, tmp_path / "cache").count() == len(there)
 
 

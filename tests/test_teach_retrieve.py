@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny import tiny_embedder
+from tiny import tiny_embedder, tiny_folder
 
 from shuyuan.base.errors import Fixable
 from shuyuan.base.records import GREEDY, Answer, Conversation, Decoding, Lessons, Passage, Run, ask
+from shuyuan.base.workspace import Choices, Workspace
+from shuyuan.prepare.adding import add
+from shuyuan.recall import keeping
 from shuyuan.recall.fuse import Fuse
 from shuyuan.recall.grounded import GroundedAssistant
+from shuyuan.recall.state import VERSION, state_of, write_state
+from shuyuan.teach.removing import remove
 from shuyuan.teach.retrieve import Retrieve
+from shuyuan.teach.teaching import open_assistant, teach
 
 TEXTS = {"a.md": "The kiln is fired at 1280 degrees.", "乙.md": "釉料要过筛三遍。", "c.md": "Clay dries for nine days."}
 PASSAGES = tuple(
@@ -76,6 +84,79 @@ def test_forgotten_documents_are_no_longer_found(run: Run) -> None:
     taught = way.teach(Nine(), Lessons(passages=PASSAGES[:2]), run)
     assert isinstance(taught, GroundedAssistant)
     assert {hit.passage.source for hit in taught.library.search("clay", 9)} == {p.source for p in PASSAGES[:2]}
+
+
+@pytest.fixture
+def school(tmp_path: Path, embedder: str) -> Workspace:
+    """A workspace whose assistant `retrieve` looks things up in the folder `books`."""
+    books, model = tmp_path / "books", tiny_folder(tmp_path / "model")
+    for source, text in TEXTS.items():
+        books.mkdir(exist_ok=True)
+        (books / source).write_text(text, encoding="utf-8")
+    workspace = Workspace.create(tmp_path / "school", Choices(model=str(model), embedder=embedder))
+    add(workspace, [books])
+    teach(workspace, "retrieve", {"threshold": -1.0})
+    return workspace
+
+
+def library_of(workspace: Workspace) -> Path:
+    return workspace.run("retrieve").folder / "library"
+
+
+@pytest.mark.parametrize("harm", ["an older version", "cut off", "an index that is gone"])
+def test_a_library_that_cannot_be_opened_is_built_by_the_command_that_the_error_names(
+    school: Workspace, harm: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = library_of(school)
+    tuned = replace(state_of(folder), fuse=Fuse(depth=7).model_dump())
+    before = tuned.documents
+    harmed = {"an older version": {"version": VERSION - 1}, "cut off": {"documents": {}, "unfinished": [*before]}}
+    write_state(folder, replace(tuned, **harmed.get(harm, {})))
+    if harm == "an index that is gone":
+        shutil.rmtree(folder / "index-lance")
+    with pytest.raises(Fixable) as error:
+        open_assistant(school, "retrieve")
+    assert "shuyuan teach retrieve" in error.value.hint
+    capsys.readouterr()
+    taught = teach(school, "retrieve", {"threshold": -1.0})
+    assert "taught already" not in capsys.readouterr().err
+    assert isinstance(taught, GroundedAssistant)
+    assert taught.library.search("clay dries", 1)[0].passage.text == TEXTS["c.md"]
+    assert state_of(folder).documents == before
+    assert taught.library.fuse.depth == 7, "what was tuned stays"
+    teach(school, "retrieve", {"threshold": -1.0})
+    assert "taught already" in capsys.readouterr().err
+
+
+def test_taught_again_it_does_only_what_changed(
+    school: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, books = library_of(school), tmp_path / "books"
+    keeping.move(folder, "sqlite")
+    write_state(folder, replace(state_of(folder), fuse=Fuse(depth=7).model_dump()))
+    (books / "c.md").write_text("Clay dries for eight days.", encoding="utf-8")
+    (books / "a.md").unlink()
+    add(school, [books])
+    with pytest.raises(Fixable, match="--again"):
+        teach(school, "retrieve", {"threshold": -1.0})
+    assert open_assistant(school, "retrieve").answer([ask("How long does clay dry?")]), "refused, it stays as it was"
+    capsys.readouterr()
+    taught = teach(school, "retrieve", {"threshold": -1.0}, again=True)
+    assert "2 passages of 2 documents, 1 new or changed" in capsys.readouterr().err
+    assert isinstance(taught, GroundedAssistant)
+    hits = taught.library.search("how long does clay dry?", 9)
+    assert {hit.passage.text for hit in hits} == {"Clay dries for eight days.", TEXTS["乙.md"]}
+    assert (state_of(folder).store, taught.library.fuse.depth) == ("sqlite", 7), "moved and tuned, it stays so"
+    assert not [path for path in folder.rglob("*") if path.is_file() and b"1280 degrees" in path.read_bytes()]
+
+
+def test_after_a_removal_the_library_is_calibrated_anew(school: Workspace) -> None:
+    remove(school, ["books/a.md"])
+    taught = teach(school, "retrieve", {"threshold": -1.0}, again=True)
+    fresh = teach(school, "retrieve", {"threshold": -1.0}, name="fresh")
+    assert isinstance(taught, GroundedAssistant)
+    assert isinstance(fresh, GroundedAssistant)
+    assert taught.library.state == fresh.library.state
 
 
 def test_no_passages_are_refused(run: Run) -> None:

@@ -28,7 +28,7 @@ shuyuan store lance --only retrieve           only the library of this assistant
 
     def run(self, desk: Desk) -> int:
         """Print where each library is now."""
-        from shuyuan.recall.searching import Library
+        from shuyuan.recall.keeping import move
         from shuyuan.recall.state import state_of
 
         workspace = desk.workspace()
@@ -38,7 +38,7 @@ shuyuan store lance --only retrieve           only the library of this assistant
             raise Fixable(f"'{self.only}' has no library", f"there are: {', '.join(there) or 'none yet'}")
         if self.store:
             for name in [self.only] if self.only else there:
-                Library.move(there[name], self.store, **desk.settings)
+                move(there[name], self.store, **desk.settings)
         rows = [(name, state.store, state.passages) for name, state in ((n, state_of(f)) for n, f in there.items())]
         ways = [(name, word(line)) for name, line in shelf.choices("store").items()]
         stores = "" if self.store else table(ways, heads("store", "what it is")) + "\n\n"

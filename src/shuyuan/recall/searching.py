@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import shutil
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from shuyuan.base.errors import Fixable
 from shuyuan.base.files import fingerprint, locked
 from shuyuan.base.marks import FOR_ALL, WHOLE, Marks, View, Within
-from shuyuan.base.progress import Bar, say
+from shuyuan.base.progress import say
 from shuyuan.base.records import Passage
-from shuyuan.base.shelf import choices, choose
 from shuyuan.read.language import language
 from shuyuan.recall.centring import Centres
 from shuyuan.recall.embedding import Embeds, embed_passages
 from shuyuan.recall.evidence import Read
 from shuyuan.recall.fuse import Fuse, Fused
+from shuyuan.recall.keeping import open_index, remove_all_but
 from shuyuan.recall.state import RERANKER, VERSION, State, finished, state_of, write_state
 from shuyuan.recall.threshold import LOOKED_AT, calibrate, nearness
-from shuyuan.store.contract import Index, Scored, Store, Vectors, content_hash, in_order, normal
+from shuyuan.store.contract import Index, Scored, Vectors, in_order, normal
 
 if TYPE_CHECKING:
     from shuyuan.recall.reranking import Reranker
@@ -107,15 +105,16 @@ class Library:
         with locked(folder / "lock", "building the library"):
             state = state_of(folder)
             store = store or state.store or STORE
-            if (state.version, state.embedder, state.store) != (VERSION, embedder.name, store):
+            goes_on = (state.version, state.embedder, state.store) == (VERSION, embedder.name, store)
+            if not goes_on:
                 centres = Centres.learn(embedder).plain
                 ranks = state.reranker if state.embedder == embedder.name else ""
                 if ranks != state.reranker:
                     say("the reranker was made for another embedder, and goes: shuyuan tune rerank makes one anew")
                     (folder / RERANKER).unlink(missing_ok=True)
                 state = State(embedder.name, embedder.width, store, centres=centres, fuse=state.fuse, reranker=ranks)
-            _remove_all_but(store, folder)
-            index = _index(folder, state)
+            remove_all_but(store if goes_on else "", folder)
+            index = open_index(folder, state)
             if not state.unfinished and index.count() != state.passages:  # the index was lost, or never begun
                 state = replace(state, documents={})
             library = cls(folder, index, embedder, state, fuse, material=material)
@@ -133,55 +132,10 @@ class Library:
                 "build it again: shuyuan teach retrieve",
                 folder,
             )
-        return cls(folder, _index(folder, state), embedder, state, fuse, material=material)
-
-    @classmethod
-    def move(cls, folder: Path, store: str, **settings: Any) -> bool:
-        """Move the index in `folder` to another store; False when it is there already.
-
-        The copy is compared with the old index, by count and by the hash of all passages and vectors, before the
-        library turns to it and the old one is removed. Killed at any time, one of the two is whole and in use.
-        """
-        with locked(folder / "lock", "moving the library"):
-            state = finished(folder)
-            if state.store == store:
-                return False
-            _remove_all_but(state.store, folder)
-            old, new = _index(folder, state), _index(folder, replace(state, store=store), settings)
-            with Bar(f"moving to {store}", state.passages) as bar:
-                for passages, vectors in old.export():
-                    new.upsert(passages, vectors)
-                    bar.advance(len(passages))
-            new.optimise()
-            if new.count() != old.count() or content_hash(new) != content_hash(old):
-                new.remove()
-                raise Fixable(
-                    f"what came to lie in {store} is not what was in {state.store}; nothing was changed",
-                    "try again, and report it if it stays so",
-                    folder,
-                )
-            write_state(folder, replace(state, store=store))
-            old.remove()
-        return True
-
-    @classmethod
-    def forget(cls, folder: Path, documents: Collection[str]) -> int:
-        """Take documents out of the index in `folder`, so that no byte of them is left; how many it held."""
-        with locked(folder / "lock", "removing documents"):
-            state = state_of(folder)
-            held = (state.documents.keys() | state.unfinished) & set(documents)
-            if held:
-                index = _index(folder, state)
-                left = {name: mark for name, mark in state.documents.items() if name not in held}
-                unfinished = sorted({*state.unfinished, *held})
-                write_state(folder, replace(state, documents=left, unfinished=unfinished))
-                for name in sorted(held):
-                    index.delete_document(name)
-                index.purge()
-                unfinished = [name for name in state.unfinished if name not in held]
-                state = replace(state, documents=left, unfinished=unfinished, passages=index.count())
-                write_state(folder, state)
-        return len(held)
+        index = open_index(folder, state)
+        if index.count() != state.passages:
+            raise Fixable(f"passages of the library in {folder} are lost", "build it again: shuyuan teach retrieve")
+        return cls(folder, index, embedder, state, fuse, material=material)
 
     def search(self, text: str, k: int) -> list[Hit]:
         """The `k` passages that fit `text` best, in any language, the best of each pinned document among them."""
@@ -308,19 +262,23 @@ class Library:
         same = {name: print_ for name, print_ in wanted.items() if there.get(name) == print_}
         gone = sorted((there.keys() | self.state.unfinished) - wanted.keys())
         changed = [name for name in wanted if name not in same]
-        if not gone and not changed:
+        languages = dict(sorted(Counter(name for passage in passages for name in _languages(passage)).items()))
+        if not gone and not changed and languages == self.state.languages:
             say(f"library unchanged: {len(passages):,} passages of {len(wanted):,} documents")
             return
         fresh = [passage for name in changed for passage in by_document[name]]
         texts = [p.searchable for p in fresh]
         vectors = self._centres.taken_off(embed_passages(self._embedder, texts, cache), texts, "passage")
-        self._note(same, unfinished=[*changed, *gone])
-        self._index.upsert(fresh, vectors)
-        for name in gone:
-            self._index.delete_document(name)
-        self._index.optimise()
-        languages = Counter(name for passage in passages for name in _languages(passage))
-        self.state = replace(self.state, languages=dict(sorted(languages.items())))
+        if gone or changed:
+            self._note(same, unfinished=[*changed, *gone])
+            self._index.upsert(fresh, vectors)
+            for name in gone:
+                self._index.delete_document(name)
+            if gone:
+                self._index.purge()
+            else:
+                self._index.optimise()
+        self.state = replace(self.state, languages=languages)
         self._note(wanted, thresholds=calibrate(self._near, passages))
         say(f"library: {len(passages):,} passages of {len(wanted):,} documents, {len(changed):,} new or changed")
 
@@ -380,20 +338,3 @@ class Library:
 def _languages(passage: Passage) -> set[str]:
     """Those of its text and of its headings: an untranslated page may have a translated title."""
     return {language(passage.text), *([language(" ".join(passage.headings))] if passage.headings else [])}
-
-
-def _index(folder: Path, state: State, settings: Mapping[str, Any] | None = None) -> Index:
-    way: Store = choose("store", state.store).of(settings or {})
-    return way.open(folder / f"index-{state.store}", state.width)
-
-
-def _remove_all_but(store: str, folder: Path) -> None:
-    """Indexes in other stores: of a library that is built anew elsewhere, or left by a move that was killed."""
-    for other in folder.glob("index*"):
-        name = other.name.removeprefix("index").removeprefix("-")
-        if name == store:
-            continue
-        if name in choices("store"):
-            with contextlib.suppress(Fixable):  # one that cannot be opened is a folder like any other
-                _index(folder, State(store=name, width=state_of(folder).width)).remove()
-        shutil.rmtree(other, ignore_errors=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from shuyuan.base.errors import Fixable
 from shuyuan.base.files import read_json, write_json
 
-VERSION = 2
+VERSION = 3  # raised when passages would be kept or placed otherwise: older libraries are built again
 RERANKER = "reranker.safetensors"  # beside it, where one was trained
 _FILE = "library.json"
 

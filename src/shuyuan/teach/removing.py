@@ -17,8 +17,8 @@ from shuyuan.base.workspace import UPLOADS, Workspace
 from shuyuan.prepare.meaning import said
 from shuyuan.recall.contexts import prune_contexts
 from shuyuan.recall.embedding import prune
+from shuyuan.recall.keeping import forget
 from shuyuan.recall.leaks import MOST
-from shuyuan.recall.searching import Library
 from shuyuan.teach.teaching import stale
 
 _TEXTS = {".json", ".jsonl", ".md", ".html", ".sqlite", ".sqlite-wal"}  # what of an exam may hold a document's words
@@ -63,7 +63,7 @@ def remove(workspace: Workspace, sources: Sequence[str], *, exams: bool = False)
         documents = material.document_ids(gone)
         for library in [*runs.glob("*/library"), *(workspace.folder / "cache").glob("*/library")]:
             if library.is_dir():
-                Library.forget(library, list(documents))
+                forget(library, list(documents))
         for name in quoting:
             shutil.rmtree(workspace.exam(name))
         for source in gone:

@@ -57,6 +57,11 @@ class _Teaching:
         return "learning_rate" in type(self.way).model_fields
 
     @property
+    def renews(self) -> str:
+        """The folder of a run that the route brings up to date where others begin anew; empty: none."""
+        return str(getattr(self.way, "renews", ""))
+
+    @property
     def plan(self) -> dict[str, Any]:
         """What `done.json` and `settings.toml` say of it; its fingerprint changes with anything it is made from."""
         settings, seed = self.way.model_dump(), self.run.seed
@@ -143,12 +148,14 @@ def teach(
             teaching = replace(teaching, way=way)
         plan, done = teaching.plan, finished(run)
         if done and done["fingerprint"] == plan["fingerprint"]:
-            say(f"{run.name} is taught already and nothing it was made from has changed")
-            return open_assistant(workspace, run.name)
-        _refuse_other(run, plan, again)
+            if there := _still_opens(workspace, run, teaching.renews):
+                say(f"{run.name} is taught already and nothing it was made from has changed")
+                return there
+        else:
+            _refuse_other(run, plan, again)
         refuse_leaks(workspace, teaching.lessons.examples)
         if done or _kept_plan(run).get("fingerprint") != plan["fingerprint"]:
-            shutil.rmtree(run.folder, ignore_errors=True)
+            _clear(run, teaching.renews)
         kept = {**plan, "settings": teaching.way.model_dump(exclude_none=True)}
         write_whole(run.folder / SETTINGS, tomli_w.dumps(kept))
         if tuned:
@@ -296,6 +303,26 @@ def _mark(workspace: Workspace, on: str) -> str:
 def _kept_plan(run: Run) -> dict[str, Any]:
     file = run.folder / SETTINGS
     return tomllib.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def _still_opens(workspace: Workspace, run: Run, renews: str) -> Assistant | None:
+    """A finished run's assistant, or None where the folder that its route `renews` is lost, or of another version."""
+    try:
+        return open_assistant(workspace, run.name)
+    except Fixable:
+        if not renews:
+            raise
+        return None
+
+
+def _clear(run: Run, renews: str) -> None:
+    """Take away what an earlier teaching left, but for the folder that the route brings up to date."""
+    (run.folder / "done.json").unlink(missing_ok=True)  # first: from now on the run is not finished
+    for path in run.folder.glob("*"):
+        if path.is_dir() and path.name != renews:
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.is_file():
+            path.unlink()
 
 
 def _refuse_other(run: Run, plan: Mapping[str, Any], again: bool) -> None:
