@@ -72,12 +72,21 @@ def is_packed(weight: Tensor) -> bool:
 
 @torch.no_grad()  # a graph would keep the weights alive after their network
 def product_of(layers: Sequence[nn.Module], pack: bool) -> Product:
-    """The product of linear layers that read the same input. `pack` False: their weights stay as they are."""
+    """The product of linear layers that read the same input.
+
+    `pack` False, or a number format that oneDNN has no products for on this processor: their weights stay as they are.
+    """
     bases = [_base(layer) for layer in layers]
-    if not pack or not all(type(base) is nn.Linear for base in bases):
+    if not pack or not all(type(base) is nn.Linear and _packs(base.weight.dtype) for base in bases):
         return Plain(layers)
     found = _shared(bases)
     return found if bases == list(layers) else _beside(found, layers, bases)
+
+
+def _packs(dtype: torch.dtype) -> bool:
+    if dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return dtype != torch.float16 or bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
 
 
 def _base(layer: nn.Module) -> nn.Module:
