@@ -18,7 +18,7 @@ from typing import Any
 
 import paired
 import torch
-from paired import BATCH, OURS, OURS_FP32, RANK, Contestant
+from paired import BATCH, OURS, OURS_FP32, RANK, SHORT, Contestant
 
 from shuyuan.base.files import read_jsonl
 from shuyuan.base.records import Example, Message
@@ -26,24 +26,13 @@ from shuyuan.load.model import Model, open_model
 from shuyuan.prepare.chat import encode_example
 
 BETA = 0.1
-CONTESTANTS = (
-    Contestant(OURS, OURS, "shuyuan_dpo.py", {"dtype": "bfloat16"}),
-    Contestant(
-        "TRL, bf16, no checkpointing",
-        "trl",
-        "trl_dpo.py",
-        {"dtype": "bfloat16", "bf16": True, "gradient_checkpointing": False},
-    ),
-    Contestant(OURS_FP32, OURS, "shuyuan_dpo.py", {"dtype": "float32"}),
-    Contestant("TRL, defaults, fp32", "trl", "trl_dpo.py", {"dtype": "float32", "bf16": False}, beside=OURS_FP32),
-)
 NOTES = f"""DPO with beta {BETA} and LoRA of rank {RANK} on every linear layer of the blocks, {BATCH} pairs a step, the
 same token ids, order and starting adapter for everyone; each pair is met once, the reference's reading included. Real
 tokens are those of both endings, each with what comes before it; computed ones are the policy's, padding included, and
 ours computes once what sequences begin with in common. CPU-seconds are user and system time over all steps but the
 first. Peak memory is the whole process's. A loss is compared with ours of the same precision: an adapter a few steps
 old changes a layer's output by less than bfloat16 can hold, so that it counts where rounding comes (LOG.md: TRL's comes
-before).
+before). Where a processor has no bfloat16 in hardware, everyone computes in float32.
 Ratios with a 95 % bootstrap interval over the repetitions.
 """
 
@@ -52,19 +41,28 @@ def main() -> None:
     """Prepare the job, run the contestants in turn, write bench/results/dpo.{json,md}."""
     given = paired.read(paired.peers_parser(__doc__, "two steps, once"))
     with tempfile.TemporaryDirectory(prefix="bench.") as scratch:
-        job = prepared(given.model, Path(scratch) / "adapter", given.steps, given.seed)
+        model = open_model(given.model, dtype=getattr(torch, given.precision))
+        job = paired.adapter_job(model, pairs(model), Path(scratch) / "adapter", given.steps, given.seed)
+        job["beta"] = BETA
+        racing = paired.present(contestants(given.precision), given.peers)
         record = {**paired.stamp(), "threads": given.threads}
 
         def kept(reports: dict[str, list[dict[str, Any]]]) -> None:
-            paired.show_or_keep("dpo", given, {**record, **paired.compared(CONTESTANTS, reports)}, drawn)
+            paired.show_or_keep("dpo", given, {**record, **paired.compared(racing, reports)}, drawn)
 
-        paired.run_in_turn(paired.present(CONTESTANTS, given.peers), job, given, kept)
+        paired.run_in_turn(racing, job, given, kept)
 
 
-def prepared(name: str, adapter: Path, steps: int, seed: int) -> dict[str, Any]:
-    """The job that every contestant gets."""
-    model = open_model(name, dtype=torch.bfloat16)
-    return {**paired.adapter_job(model, pairs(model), adapter, steps, seed), "beta": BETA}
+def contestants(dtype: str) -> tuple[Contestant, ...]:
+    """Ours first."""
+    bf16 = dtype == "bfloat16"
+    lean = {"dtype": dtype, "bf16": bf16, "gradient_checkpointing": False}
+    return (
+        Contestant(OURS, OURS, "shuyuan_dpo.py", {"dtype": dtype}),
+        Contestant(f"TRL, {SHORT[dtype]}, no checkpointing", "trl", "trl_dpo.py", lean),
+        *([Contestant(OURS_FP32, OURS, "shuyuan_dpo.py", {"dtype": "float32"})] if bf16 else []),
+        Contestant("TRL, defaults, fp32", "trl", "trl_dpo.py", {"dtype": "float32", "bf16": False}, beside=OURS_FP32),
+    )
 
 
 def pairs(model: Model) -> list[dict[str, list[int]]]:

@@ -14,13 +14,13 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import paired
 import torch
-from paired import ALPHA, BATCH, LEARNING_RATE, OURS, OURS_FP32, RANK, ROW_TOKENS, Contestant
+from paired import ALPHA, BATCH, LEARNING_RATE, OURS, OURS_FP32, RANK, ROW_TOKENS, SHORT, Contestant
 
 from shuyuan.base.files import read_jsonl
 from shuyuan.base.progress import say
@@ -31,38 +31,6 @@ from shuyuan.train.layers import linear_layers
 
 SQUARE = 4096
 MATRIX = Contestant("matrix products", OURS, "matrix.py")
-CONTESTANTS = (
-    Contestant(OURS, OURS, "shuyuan_lora.py", {"dtype": "bfloat16"}),
-    Contestant("TRL, defaults, fp32", "trl", "trl_sft.py", {"dtype": "float32", "bf16": False}, beside=OURS_FP32),
-    Contestant(
-        "TRL, bf16, packed, no checkpointing",
-        "trl",
-        "trl_sft.py",
-        {
-            "dtype": "bfloat16",
-            "bf16": True,
-            "padding_free": True,
-            "max_length": None,
-            "gradient_checkpointing": False,
-        },
-    ),
-    Contestant("LLaMA-Factory, bf16", "llamafactory", "llamafactory_sft.py", {"bf16": True}),
-    # Only on demand (--also): the same thing in equal conditions.
-    Contestant(OURS_FP32, OURS, "shuyuan_lora.py", {"dtype": "float32"}),
-    Contestant(
-        "TRL, bf16, padded, no checkpointing",
-        "trl",
-        "trl_sft.py",
-        {"dtype": "bfloat16", "bf16": True, "gradient_checkpointing": False},
-    ),
-    Contestant(
-        "LLaMA-Factory, bf16, no checkpointing",
-        "llamafactory",
-        "llamafactory_sft.py",
-        {"bf16": True, "disable_gradient_checkpointing": True},
-    ),
-)
-USUAL = 4
 NOTES = f"""LoRA of rank {RANK} and alpha {ALPHA:.0f} on every linear layer of the blocks, learning rate
 {LEARNING_RATE}, {BATCH} chats a step, the same token ids, targets, order and starting adapter for everyone. Tokens
 are real ones; padding is computed but not counted, and what chats of a row begin with in common, here the template's
@@ -70,7 +38,8 @@ own system message, ours computes once. CPU-seconds are user and system time of 
 but the first, batches fetched included. Peak memory is the whole process's. TRL at its defaults checkpoints gradients
 and pads; "packed" is its `padding_free`, in which the eight chats of a step are one row and cannot see each other.
 LLaMA-Factory as shipped checkpoints and pads. Ours packs rows of {ROW_TOKENS} and does not checkpoint. Every figure:
-median (lowest–highest) over the repetitions; ratios with a 95 % bootstrap interval.
+median (lowest–highest) over the repetitions; ratios with a 95 % bootstrap interval. Where a processor has no bfloat16
+in hardware, everyone computes in float32.
 """
 
 
@@ -80,16 +49,45 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench.") as scratch:
         folder = Path(scratch)
         square = 64 if given.quick else SQUARE
-        job, workload = prepared(given.model, folder / "adapter", given.steps, given.seed, square)
-        wanted = CONTESTANTS[:1] if given.quick else CONTESTANTS if given.also else CONTESTANTS[:USUAL]
-        contestants = [*paired.present(wanted, given.peers), MATRIX]
+        job, workload = prepared(given.model, given.precision, folder / "adapter", given.steps, given.seed, square)
+        usual, more = contestants(given.precision)
+        wanted = usual[:1] if given.quick else (*usual, *more) if given.also else usual
+        racing = paired.present(wanted, given.peers)
         record = {**paired.stamp(), "threads": given.threads, "workload": workload}
 
         def kept(reports: dict[str, list[dict[str, Any]]]) -> None:
-            whole = {**record, **judged(reports, workload)}
+            whole = {**record, **judged(racing, reports, workload)}
             paired.show_or_keep("lora", given, whole, drawn)
 
-        paired.run_in_turn(contestants, job, given, kept)
+        paired.run_in_turn([*racing, MATRIX], job, given, kept)
+
+
+def contestants(dtype: str) -> tuple[tuple[Contestant, ...], tuple[Contestant, ...]]:
+    """The usual ones, ours first; and those on demand (`--also`): the same things in equal conditions."""
+    bf16, short = dtype == "bfloat16", SHORT[dtype]
+    trl = {"dtype": dtype, "bf16": bf16, "gradient_checkpointing": False}
+    usual = (
+        Contestant(OURS, OURS, "shuyuan_lora.py", {"dtype": dtype}),
+        Contestant("TRL, defaults, fp32", "trl", "trl_sft.py", {"dtype": "float32", "bf16": False}, beside=OURS_FP32),
+        Contestant(
+            f"TRL, {short}, packed, no checkpointing",
+            "trl",
+            "trl_sft.py",
+            {**trl, "padding_free": True, "max_length": None},
+        ),
+        Contestant(f"LLaMA-Factory, {short}", "llamafactory", "llamafactory_sft.py", {"bf16": bf16}),
+    )
+    more = (
+        Contestant(f"TRL, {short}, padded, no checkpointing", "trl", "trl_sft.py", trl),
+        Contestant(
+            f"LLaMA-Factory, {short}, no checkpointing",
+            "llamafactory",
+            "llamafactory_sft.py",
+            {"bf16": bf16, "disable_gradient_checkpointing": True},
+        ),
+    )
+    ours = Contestant(OURS_FP32, OURS, "shuyuan_lora.py", {"dtype": "float32"})
+    return usual, (ours, *more) if bf16 else more
 
 
 def arguments() -> argparse.Namespace:
@@ -99,9 +97,11 @@ def arguments() -> argparse.Namespace:
     return paired.read(parser)
 
 
-def prepared(name: str, adapter: Path, steps: int, seed: int, square: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def prepared(  # noqa: PLR0917 (all of them the command line's)
+    name: str, dtype: str, adapter: Path, steps: int, seed: int, square: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The job that every contestant gets, and what is to be said about it."""
-    model = open_model(name, dtype=torch.bfloat16)
+    model = open_model(name, dtype=getattr(torch, dtype))
     shapes = Counter((layer.in_features, layer.out_features) for layer in linear_layers(model.net).values())
     common = paired.adapter_job(model, chats(model), adapter, steps, seed)
     chosen = [sequence for batch in common["steps"] for sequence in batch]
@@ -112,10 +112,12 @@ def prepared(name: str, adapter: Path, steps: int, seed: int, square: int) -> tu
         "steps": [[{"ids": s.ids, "learned": s.learned} for s in batch] for batch in common["steps"]],
         "shapes": [[*shape, layers] for shape, layers in shapes.items()],
         "rows": ROW_TOKENS,
+        "dtype": dtype,
         "square": square,
     }
     lengths = sorted(len(s.ids) for s in chosen)
     workload = {
+        "dtype": dtype,
         "chats": len(chosen),
         "lengths": {"shortest": lengths[0], "median": lengths[len(lengths) // 2], "longest": lengths[-1]},
         "measured_tokens": sum(len(s.ids) for s in chosen[BATCH:]),
@@ -136,7 +138,9 @@ def chats(model: Model) -> tuple[Encoded, ...]:
     return sequences
 
 
-def judged(reports: Mapping[str, list[dict[str, Any]]], workload: Mapping[str, Any]) -> dict[str, Any]:
+def judged(
+    contestants: Sequence[Contestant], reports: Mapping[str, list[dict[str, Any]]], workload: Mapping[str, Any]
+) -> dict[str, Any]:
     """Every contestant's summary, ratios, differences in loss, and our share of the matrix peak."""
     matrix = reports[MATRIX.name]
     racing = {name: of for name, of in reports.items() if name != MATRIX.name}
@@ -144,7 +148,7 @@ def judged(reports: Mapping[str, list[dict[str, Any]]], workload: Mapping[str, A
     work = useful_gflop(racing[OURS][0]["sizes"], computed, workload["measured_targets"])
     speeds = [work / sum(step["seconds"] for step in report["steps"][1:]) for report in racing[OURS]]
     return {
-        **paired.compared(CONTESTANTS, racing),
+        **paired.compared(contestants, racing),
         "useful_gflop_a_cpu_second": paired.spread(speeds),
         "matrix_gflop_a_cpu_second": {
             kind: paired.spread([report[kind] for report in matrix]) for kind in ("layers", "square")
@@ -183,9 +187,10 @@ def drawn(whole: Mapping[str, Any]) -> str:
             *paired.table(record),
         ]
         share, matrix = record["share_of_matrix_peak"], record["matrix_gflop_a_cpu_second"]
+        dtype = load.get("dtype", "bfloat16")
         lines += [
             f"Useful work: {paired.cell(record['useful_gflop_a_cpu_second'])} GFLOP a CPU-second, that is "
-            f"{100 * share['layers']['median']:.0f} % of this model's own matrix products in bfloat16 "
+            f"{100 * share['layers']['median']:.0f} % of this model's own matrix products in {dtype} "
             f"({paired.cell(matrix['layers'])}) and {100 * share['square']['median']:.0f} % of a square of 4,096 "
             f"({paired.cell(matrix['square'])}), measured in the same run.",
             "",

@@ -37,6 +37,7 @@ CHATS = HERE / "chats.jsonl"
 RESULTS = HERE / "results"
 OURS = "shuyuan"
 OURS_FP32 = "shuyuan, fp32"
+SHORT = {"bfloat16": "bf16", "float32": "fp32"}
 RESAMPLES = 10_000
 RANK, ALPHA, LEARNING_RATE, BATCH, ROW_TOKENS = 16, 32.0, 2e-4, 8, 1024  # of every job that teaches an adapter
 
@@ -80,6 +81,7 @@ def parser(about: str | None, quick: str) -> argparse.ArgumentParser:
     made.add_argument("--steps", type=int, default=4, help="steps of a run; the first is not counted")
     made.add_argument("--repetitions", type=int, default=5)
     made.add_argument("--threads", type=int, default=1)
+    made.add_argument("--precision", choices=SHORT, help="of everyone who can choose; bfloat16 where it is in hardware")
     made.add_argument("--print", action="store_true", help="show the result; do not keep it in bench/results")
     made.add_argument("--quick", action="store_true", help=f"{quick}; writes no result")
     made.set_defaults(peers=None)
@@ -95,8 +97,11 @@ def peers_parser(about: str | None, quick: str) -> argparse.ArgumentParser:
 
 
 def read(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """What was given; `--quick` is two steps, once."""
+    """What was given; `--quick` is two steps, once. Emulated bfloat16 is tens of times slower: never chosen."""
+    from shuyuan.load.model import native_bf16
+
     given = parser.parse_args()
+    given.precision = given.precision or ("bfloat16" if native_bf16() else "float32")
     if given.quick:
         given.repetitions, given.steps = 1, 2
     return given
@@ -287,7 +292,8 @@ def show_or_keep(
     if given.quick or given.print:
         say(drawn({Path(given.model).name: record}))
     else:
-        keep(name, given.model, record, drawn)
+        float32 = vars(given).get("precision") == "float32"
+        keep(name, f"{given.model}, float32" if float32 else given.model, record, drawn)
 
 
 def table(record: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""How fast this machine multiplies bfloat16 matrices: `python matrix.py JOB REPORT`.
+"""How fast this machine multiplies matrices: `python matrix.py JOB REPORT`.
 
 For each linear layer of the model, forward and towards the input, and for one large square (`job["square"]`), the
 median GFLOP a CPU-second. No useful work of a model can be faster than its own products alone.
@@ -16,8 +16,9 @@ TRIES = 5
 
 
 def main() -> None:
-    """`job["shapes"]`: [[in, out, how many layers are so], …]; `job["rows"]`: tokens of a row."""
+    """`job["shapes"]`: [[in, out, how many layers are so], …]; `job["rows"]`: tokens of a row; `job["dtype"]`."""
     job = read_job()
+    torch.set_default_dtype(getattr(torch, job["dtype"]))
     done = spent = 0.0
     for width, out, layers in job["shapes"]:
         weight = matrix(out, width)
@@ -30,8 +31,8 @@ def main() -> None:
 
 
 def matrix(rows: int, columns: int) -> Tensor:
-    """Random bfloat16 numbers."""
-    return torch.randn(rows, columns, dtype=torch.bfloat16)
+    """Random numbers of the job's kind."""
+    return torch.randn(rows, columns)
 
 
 def speed(left: Tensor, right: Tensor) -> float:

@@ -1,6 +1,7 @@
-"""A plain Hugging Face loop on a job of full fine-tuning: `python autocast_full.py JOB REPORT`.
+"""A plain Hugging Face loop on a job of full fine-tuning: `python huggingface_full.py JOB REPORT`.
 
-Float32 weights, bfloat16 autocast, torch's fused AdamW, no gradient checkpointing: how most people would write it.
+Float32 weights, torch's fused AdamW, no gradient checkpointing, bfloat16 autocast where the option `autocast` asks for
+it: how most people would write it.
 """
 
 import time
@@ -18,7 +19,7 @@ def main() -> None:
     steps, mark = [], time.process_time()
     for rate, step in zip(job["rates"], job["steps"], strict=True):
         ids = torch.tensor([sequence["ids"] for sequence in step])
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=job["options"]["autocast"]):
             loss = net(input_ids=ids, labels=ids, use_cache=False).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), job["clip"])
