@@ -39,7 +39,7 @@ Ratios with a 95 % bootstrap interval over the repetitions.
 
 def main() -> None:
     """Prepare the job, run the contestants in turn, write bench/results/dpo.{json,md}."""
-    given = paired.read(paired.peers_parser(__doc__, "two steps, once"))
+    given = paired.read(paired.adapter_parser(__doc__, "two steps, once"))
     with tempfile.TemporaryDirectory(prefix="bench.") as scratch:
         model = open_model(given.model, dtype=getattr(torch, given.precision))
         job = paired.adapter_job(model, pairs(model), Path(scratch) / "adapter", given.steps, given.seed)

@@ -64,7 +64,7 @@ def contestants(dtype: str) -> tuple[Contestant, ...]:
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = paired.parser(__doc__, "64 tokens, two steps, once")
+    parser = paired.teaching_parser(__doc__, "64 tokens, two steps, once")
     parser.add_argument("--block", type=int, default=512, help="tokens of a sequence")
     parser.add_argument("--batch", type=int, default=2, help="sequences a step")
     given = paired.read(parser)

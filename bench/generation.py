@@ -21,22 +21,15 @@ from pathlib import Path
 from typing import Any
 
 import paired
-from paired import OURS, Contestant
+from paired import OURS, SHORT, Contestant
 
 from shuyuan.base.files import read_jsonl
 from shuyuan.base.records import Message
 from shuyuan.load.answering import ModelAssistant
 from shuyuan.load.model import open_model
 
-REFERENCE = "transformers, bf16"
 # openvino 2026.4.1 divides by zero (SIGFPE) in its own AMX products on the virtual machine that this was written on.
 NO_AMX = {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"}
-CONTESTANTS = (
-    Contestant(OURS, OURS, "shuyuan_generate.py", {"dtype": "bfloat16"}),
-    Contestant(REFERENCE, OURS, "transformers_generate.py", {"dtype": "bfloat16"}),
-    Contestant("OpenVINO GenAI, bf16", "openvino", "openvino_generate.py", {"precision": "bf16"}, NO_AMX),
-    Contestant("llama.cpp, bf16", "llamacpp", "llamacpp_generate.py"),
-)
 SIZES = (1, 16)
 PROMPTS = 16
 NOTES = """The same prompts as token ids, greedy, no penalties; all weights are 16 bits wide, and nobody keeps a prompt
@@ -45,7 +38,8 @@ for the next one. Ours drafts by prompt lookup. OpenVINO is kept from AMX, in wh
 those of the answers. Equal: the share of answers that are the reference's token by token, and the share of the
 reference's tokens said before the first difference. Gap: how much, in nats, the reference preferred its own token
 where an answer first differs (median and largest); rounding in bfloat16 moves logits of this size by some tenths, so
-a small gap is a tie that rounding decides, and a large one would be another model.
+a small gap is a tie that rounding decides, and a large one would be another model. Where a processor has no bfloat16 in
+hardware, ours, transformers and OpenVINO compute in float32, and llama.cpp as it thinks best.
 """
 
 
@@ -53,9 +47,9 @@ def main() -> None:
     """Prepare the job, run the contestants in turn, write bench/results/generation.{json,md}."""
     given = arguments()
     with tempfile.TemporaryDirectory(prefix="bench.") as scratch:
-        wanted = CONTESTANTS[:2] if given.quick else CONTESTANTS
-        contestants = paired.present(wanted, given.peers)
-        job = prepared(given, Path(scratch), {contestant.environment for contestant in contestants})
+        wanted = contestants(given.precision)
+        racing = paired.present(wanted[:2] if given.quick else wanted, given.peers)
+        job = prepared(given, Path(scratch), {contestant.environment for contestant in racing})
         workload = {
             "prompts": len(job["prompts"]),
             "prompt_tokens": [min(map(len, job["prompts"])), max(map(len, job["prompts"]))],
@@ -65,26 +59,30 @@ def main() -> None:
         record = {**paired.stamp(), "threads": given.threads, "workload": workload}
 
         def kept(reports: dict[str, list[dict[str, Any]]]) -> None:
-            whole = {**record, **judged(reports)}
+            whole = {**record, **judged(reports, wanted[1].name)}
             paired.show_or_keep("generation", given, whole, drawn)
 
-        paired.run_in_turn(contestants, job, given, kept)
+        paired.run_in_turn(racing, job, given, kept)
+
+
+def contestants(dtype: str) -> tuple[Contestant, ...]:
+    """Ours first, then the reference."""
+    short = SHORT[dtype]
+    openvino = {"precision": "bf16" if dtype == "bfloat16" else "f32"}
+    return (
+        Contestant(OURS, OURS, "shuyuan_generate.py", {"dtype": dtype}),
+        Contestant(f"transformers, {short}", OURS, "transformers_generate.py", {"dtype": dtype}),
+        Contestant(f"OpenVINO GenAI, {short}", "openvino", "openvino_generate.py", openvino, NO_AMX),
+        Contestant("llama.cpp, bf16", "llamacpp", "llamacpp_generate.py"),
+    )
 
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peers", type=Path, help="folder of the other projects' environments (bench/README.md)")
-    parser.add_argument("--model", default="smollm2-135m", help="name in the catalogue, or a folder")
+    parser = paired.parser(__doc__, "8 tokens, ours and transformers, once")
     parser.add_argument("--most", type=int, default=48, help="most new tokens of an answer")
     parser.add_argument("--least", type=int, default=3, help="prompts answered one at a time")
-    parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--print", action="store_true", help="show the result; do not keep it in bench/results")
-    parser.add_argument("--quick", action="store_true", help="8 tokens, ours and transformers, once; writes no result")
-    given = parser.parse_args()
-    given.repetitions = 1 if given.quick else given.repetitions
-    return given
+    return paired.read(parser)
 
 
 def prepared(given: argparse.Namespace, scratch: Path, engines: set[str]) -> dict[str, Any]:
@@ -122,9 +120,9 @@ def _exported(folder: Path, peers: Path, into: Path) -> Path:
     return into
 
 
-def judged(reports: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
+def judged(reports: Mapping[str, list[dict[str, Any]]], reference_name: str) -> dict[str, Any]:
     """Rates, ratios and how far the answers are the reference's, by batch size."""
-    reference = reports[REFERENCE][0]
+    reference = reports[reference_name][0]
     found: dict[str, Any] = {}
     for size in map(str, SIZES):
         rates = {name: [_rate(report["batches"][size]) for report in of] for name, of in reports.items()}

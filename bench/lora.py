@@ -92,7 +92,7 @@ def contestants(dtype: str) -> tuple[tuple[Contestant, ...], tuple[Contestant, .
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = paired.peers_parser(__doc__, "two steps, once, ours only")
+    parser = paired.adapter_parser(__doc__, "two steps, once, ours only")
     parser.add_argument("--also", action="store_true", help="the contestants under equal conditions, too")
     return paired.read(parser)
 

@@ -75,29 +75,34 @@ def present(contestants: Sequence[Contestant], peers: Path | None) -> list[Conte
 
 
 def parser(about: str | None, quick: str) -> argparse.ArgumentParser:
-    """The command line that every benchmark of teaching has; `quick` says what `--quick` does."""
+    """The command line of a benchmark in two precisions; `quick` says what `--quick` does."""
     made = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--model", default="smollm2-135m", help="name in the catalogue, or a folder")
-    made.add_argument("--steps", type=int, default=4, help="steps of a run; the first is not counted")
     made.add_argument("--repetitions", type=int, default=5)
     made.add_argument("--threads", type=int, default=1)
     made.add_argument("--precision", choices=SHORT, help="of everyone who can choose; bfloat16 where it is in hardware")
     made.add_argument("--print", action="store_true", help="show the result; do not keep it in bench/results")
     made.add_argument("--quick", action="store_true", help=f"{quick}; writes no result")
-    made.set_defaults(peers=None)
+    made.add_argument("--peers", type=Path, help="folder of the other projects' environments (bench/README.md)")
     return made
 
 
-def peers_parser(about: str | None, quick: str) -> argparse.ArgumentParser:
-    """As `parser`, where others start from the same adapter."""
+def teaching_parser(about: str | None, quick: str) -> argparse.ArgumentParser:
+    """As `parser`, for steps of teaching."""
     made = parser(about, quick)
-    made.add_argument("--peers", type=Path, help="folder of the other projects' environments (bench/README.md)")
+    made.add_argument("--steps", type=int, default=4, help="steps of a run; the first is not counted")
+    return made
+
+
+def adapter_parser(about: str | None, quick: str) -> argparse.ArgumentParser:
+    """As `teaching_parser`, where others start from the same adapter."""
+    made = teaching_parser(about, quick)
     made.add_argument("--seed", type=int, default=0, help="of the order of the examples and of the starting adapter")
     return made
 
 
 def read(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """What was given; `--quick` is two steps, once. Emulated bfloat16 is tens of times slower: never chosen."""
+    """What was given; `--quick` is once, and two steps. Emulated bfloat16 is tens of times slower: never chosen."""
     from shuyuan.load.model import native_bf16
 
     given = parser.parse_args()

@@ -30,7 +30,7 @@ from shuyuan.load.fallback import Generic
 from shuyuan.load.fast import Forward
 from shuyuan.load.generate import generate
 from shuyuan.load.model import Model, open_model
-from shuyuan.load.products import Plain
+from shuyuan.load.products import Packed, Plain, RowPlain
 from shuyuan.load.saying import Speech
 from shuyuan.load.slots import Cache, Shape
 from shuyuan.load.tools import calls_in
@@ -193,6 +193,11 @@ def test_what_a_short_trial_would_not_show_is_seen_in_the_configuration() -> Non
         assert unlike(net), changed
 
 
+def packed(product: Packed | RowPlain) -> Packed:
+    """What is kept in oneDNN's order."""
+    return product.packed if isinstance(product, RowPlain) else product
+
+
 def test_adapters_share_the_packed_base_and_change_the_logits_as_they_should() -> None:
     net = tiny_net()
     adapted = with_adapter(net, 4, 2.0, seed=0)
@@ -200,8 +205,8 @@ def test_adapters_share_the_packed_base_and_change_the_logits_as_they_should() -
         weight.data.normal_(std=0.05)
     plain, changed = Forward(net, True), Forward(adapted, True)
     for ours, theirs in zip(plain.parts.blocks, changed.parts.blocks, strict=True):
-        assert theirs.gate_up.inner is ours.gate_up
-        assert theirs.qkv.inner is ours.qkv
+        assert packed(theirs.gate_up.inner) is packed(ours.gate_up)
+        assert packed(theirs.qkv.inner) is packed(ours.qkv)
     assert distance(changed, adapted, TRIED) < 1e-5
     assert distance(changed, net, TRIED) > 1e-2
     with torch.no_grad():
@@ -215,8 +220,19 @@ def test_a_second_copy_is_made_only_where_memory_holds_it(capsys: pytest.Capture
     small = engine_of(net, "large", TRIED)
     assert isinstance(small.parts.head, Plain)
     assert "large answers at half the speed" in capsys.readouterr().err
-    packed = Forward(net, True)
-    assert engine_of(net, "large", TRIED).parts.head is packed.parts.head  # it is there already
+    kept = Forward(net, True)
+    assert packed(engine_of(net, "large", TRIED).parts.head) is packed(kept.parts.head)  # it is there already
+
+
+@pytest.mark.parametrize("unit", ["AVX2", "AVX512"])
+def test_one_row_is_the_same_packed_or_not(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: unit)
+    adapted = with_adapter(tiny_net(), 4, 2.0, seed=0)
+    for weight in adapter_weights(adapted).values():
+        weight.data.normal_(std=0.05)
+    forward = Forward(adapted, True)
+    assert isinstance(forward.parts.blocks[0].qkv.inner, RowPlain) == (unit == "AVX2")
+    assert distance(forward, adapted, TRIED) < 1e-5  # its last step reads one token
 
 
 # Rows
