@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from shuyuan.base.errors import Fixable
-from shuyuan.base.files import append_jsonl, read_json, read_jsonl
+from shuyuan.base.files import append_jsonl, read_json, read_jsonl, write_json
 from shuyuan.base.material import File
 from shuyuan.base.progress import width_of
 from shuyuan.base.records import (
@@ -31,10 +31,10 @@ from shuyuan.examine.exam import candidate, hold
 from shuyuan.examine.forgetting import Forgetting
 from shuyuan.examine.knowledge import Knowledge
 from shuyuan.examine.page import disagreements
-from shuyuan.examine.papers import USUAL, Paper, pick
+from shuyuan.examine.papers import USUAL, Paper, Text, pick
 from shuyuan.examine.relevance import relevant_passages
 from shuyuan.examine.report import html, markdown
-from shuyuan.examine.results import BITS, MAIN, Exam, read_exam
+from shuyuan.examine.results import BASE, BITS, MAIN, Exam, read_exam
 from shuyuan.examine.sitting import Candidate, Cost, sit
 from shuyuan.examine.tables import table
 from shuyuan.examine.unanswerable import Unanswerable
@@ -207,6 +207,33 @@ t.sit(t.seat(Dies("a", t.questions(), range(24))), t.questions(), (), Path(sys.a
     after = LooksUp("a", questions(), range(24))
     sit(seat(after), questions(), (), file, batch=3)
     assert after.asked == [question.text for question in questions()[9:]]
+
+
+def test_texts_are_measured_once_for_those_of_the_same_weights(workspace: Workspace, tmp_path: Path) -> None:
+    texts = [Text(f"t{n}", "en", length * "a") for n, length in enumerate((10, 20, 5000, 30))]
+    bare, _, books = people()
+    file = tmp_path / "bare.jsonl"
+    nats = sit(seat(bare), (), texts, file).nats
+    assert bare.asked == [text.text for text in texts]
+    assert sit(seat(books), (), texts, tmp_path / "books.jsonl", alike={seat(bare).key: file}).nats == nats
+    assert sit(seat(books), (), texts, tmp_path / "books.jsonl").nats == nats, "its file is whole"
+    assert books.asked == []
+    seats = [replace(seat(one), weights=one.name.removeprefix("retrieve") or "bare") for one in people()]
+    general = {text.text for text in PAPERS[2].texts()}
+    hold(workspace, seats, PAPERS, "exam")
+    read = [general.intersection(one.open().asked) for one in seats]
+    assert read == [general, general, set()]
+
+
+def test_a_library_and_a_prompt_leave_the_weights_alone(workspace: Workspace) -> None:
+    for name, route, on in (("prompt", "prompt", BASE), ("lora", "lora", BASE), ("lora+prompt", "prompt", "lora")):
+        run = workspace.run(name)
+        run.folder.mkdir(parents=True)
+        done = {"route": route, "on": on, "settings": {}, "seed": 0, "fingerprint": name}
+        write_json(run.folder / "done.json", done)
+    weights = {name: candidate(workspace, name).weights for name in (BASE, "prompt", "lora", "lora+prompt")}
+    assert weights[BASE] == weights["prompt"] != weights["lora"] == weights["lora+prompt"]
+    assert len({candidate(workspace, name).key for name in weights}) == 4
 
 
 def test_a_subset_is_seeded_stratified_and_keeps_facts_whole() -> None:

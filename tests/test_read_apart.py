@@ -14,8 +14,8 @@ from shuyuan.read.apart import Reader, Readers
 from shuyuan.read.limits import MEMORY_BYTES
 
 SAMPLES = Path(__file__).parent / "samples"
-CONFINED = "import os, sys\nfrom shuyuan.read import limits\nlimits.CPU_SECONDS = 2\nlimits.confine(lambda: None)\n"
-CONFINED += "limits.more_time()\n"
+CONFINED = "import os, sys\nfrom shuyuan.read import limits\nlimits.confine(lambda: None)\n"
+CONFINED += "limits.more_time(2)\n"
 
 
 def confined(code: str) -> subprocess.CompletedProcess[str]:

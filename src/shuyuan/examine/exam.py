@@ -98,7 +98,9 @@ def candidate(workspace: Workspace, name: str) -> Candidate:
     if why := stale(workspace, name):
         say(f"{name} is examined as it was taught, though {why}")
     key = fingerprint(__version__, workspace.choices.model_dump(), chain)  # another version may answer otherwise
-    return Candidate(name, key, partial(open_assistant, workspace, name), cost, tuple(made))
+    changing = [done for done in chain if getattr(choose("teach", str(done.get("route"))), "changes_weights", True)]
+    weights = fingerprint(__version__, workspace.choices.model_dump(), changing)
+    return Candidate(name, key, partial(open_assistant, workspace, name), cost, tuple(made), weights)
 
 
 def hold(
@@ -130,11 +132,14 @@ def hold(
     with locked(folder / ".lock", "shuyuan exam"):
         _write_paper(folder, papers, pools, offered)
         relevant = relevant_passages(material, workspace.material.documents(), workspace.material.passages())
-        assistants = {}
+        assistants, sat = {}, list[Candidate]()
         for each in sorted(candidates, key=lambda one: (one.name != BASE, one.name)):
             file = folder / "answers" / f"{each.name}.jsonl"
             earlier = sorted(set(folder.parent.glob(f"*/answers/{glob.escape(each.name)}.jsonl")) - {file})
-            sit(each, asked, texts, file, asking=asking, earlier=earlier)
+            same = [one for one in sat if one.weights == each.weights != ""]
+            alike = {one.key: folder / "answers" / f"{one.name}.jsonl" for one in same}
+            sit(each, asked, texts, file, asking=asking, earlier=earlier, alike=alike)
+            sat.append(each)
             assistants[each.name] = {"key": each.key, "cost": asdict(each.cost), "made": each.made}
         about = {
             "name": name,

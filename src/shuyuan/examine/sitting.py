@@ -18,6 +18,7 @@ from shuyuan.examine.papers import Text
 
 T = TypeVar("T")
 Row = dict[str, Any]
+_LONG = 4000  # characters of texts that are measured at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Cost:
 class Candidate:
     """Who is to be examined. `key` changes whenever the assistant does; `open` is called only if need be.
 
+    Of those with the same `weights` a text is equally likely, so it is measured once; empty: like nobody else's.
     `made` says how it was taught, first step first: what each run wrote down at its end, with its learning curve.
     """
 
@@ -43,6 +45,7 @@ class Candidate:
     open: Callable[[], Assistant]
     cost: Cost = field(default_factory=Cost)
     made: tuple[Mapping[str, Any], ...] = ()
+    weights: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +96,14 @@ def sit(
     *,
     asking: Asking | None = None,
     earlier: Iterable[Path] = (),
+    alike: Mapping[str, Path] | None = None,
 ) -> Sat:
     """Ask what is neither in `file` nor in the `earlier` ones, adding each batch to `file`, and return everything.
 
     Rows are kept under the item's id and a key over the assistant, the decoding and the item's words, so an assistant
     taught again, or a reworded question, is asked again, and nothing else is. What an earlier exam's file holds is
-    copied, so that the folder of an exam stays whole.
+    copied, so that the folder of an exam stays whole; and so is what was measured of the texts for those who are
+    `alike` in their weights, key → file.
     """
     asking = asking or Asking()
     wanted = [(q, decoding, asking.key(candidate.key, q, decoding)) for decoding in asking.each() for q in questions]
@@ -106,29 +111,39 @@ def sit(
     keys = {*((q.id, key) for q, _, key in wanted), *((text.id, key) for text, key in measured)}
     found = {at: row for at, row in _rows(file).items() if at in keys}
     elsewhere = {at: row for path in earlier for at, row in _rows(path).items() if at in keys and at not in found}
+    for key, path in (alike or {}).items():
+        there = _rows(path)
+        for text, own in measured:
+            row = there.get((text.id, nats_key(key, text)))
+            if row and (text.id, own) not in found | elsewhere:
+                elsewhere[text.id, own] = {**row, "key": own}
     append_jsonl(file, elsewhere.values())
     found |= elsewhere
-    left = len(keys) - len(found)
-    if not left:
+    if len(found) == len(keys):
         say(f"{candidate.name} sat this before: {len(found):,} answers kept")
         return kept(found.values(), candidate.key, questions, texts, asking)
     assistant = candidate.open()
-    with Bar(f"{candidate.name} sits the exam", len(keys), "answers", done=len(found)) as bar:
 
-        def keep(rows: list[Row]) -> None:
-            append_jsonl(file, rows)
-            found.update({(row["id"], row["key"]): row for row in rows})
-            bar.advance(len(rows))
+    def keep(rows: list[Row]) -> None:
+        append_jsonl(file, rows)
+        found.update({(row["id"], row["key"]): row for row in rows})
 
-        for decoding in asking.each():
-            unasked = [(q, key) for q, how, key in wanted if how == decoding and (q.id, key) not in found]
-            for part in _batches(unasked, batch):
-                answers = assistant.answer([ask(q.text) for q, _ in part], decoding)
-                keep([{"id": q.id, "key": key, "answer": asdict(a)} for (q, key), a in zip(part, answers, strict=True)])
-        unread = [(text, key) for text, key in measured if (text.id, key) not in found]
-        for read in _batches(unread, batch):
-            nats = assistant.nats([text.text for text, _ in read])
-            keep([{"id": text.id, "key": key, "nats": value} for (text, key), value in zip(read, nats, strict=True)])
+    answered = sum((q.id, key) in found for q, _, key in wanted)
+    if answered < len(wanted):
+        with Bar(f"{candidate.name} sits the exam", len(wanted), "answers", done=answered) as bar:
+            for decoding in asking.each():
+                unasked = [(q, key) for q, how, key in wanted if how == decoding and (q.id, key) not in found]
+                for part in _batches(unasked, batch):
+                    said = zip(part, assistant.answer([ask(q.text) for q, _ in part], decoding), strict=True)
+                    keep([{"id": q.id, "key": key, "answer": asdict(answer)} for (q, key), answer in said])
+                    bar.advance(len(part))
+    if unread := [(text, key) for text, key in measured if (text.id, key) not in found]:
+        total = sum(len(text.text) for text, _ in unread)
+        with Bar(f"{candidate.name} reads general text", total, "characters") as bar:
+            for read in _by_length(unread, batch):
+                nats = zip(read, assistant.nats([text.text for text, _ in read]), strict=True)
+                keep([{"id": text.id, "key": key, "nats": value} for (text, key), value in nats])
+                bar.advance(sum(len(text.text) for text, _ in read))
     del assistant
     _free_memory()
     return kept(found.values(), candidate.key, questions, texts, asking)
@@ -163,6 +178,18 @@ def _rows(file: Path) -> dict[tuple[str, str], Row]:
 def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
+
+
+def _by_length(texts: Sequence[tuple[Text, str]], most: int) -> Iterator[list[tuple[Text, str]]]:
+    """At most so many a time, and long ones alone: they take a minute, and each is kept when measured."""
+    part: list[tuple[Text, str]] = []
+    for each in texts:
+        if part and (len(part) == most or sum(len(text.text) for text, _ in [*part, each]) > _LONG):
+            yield part
+            part = []
+        part.append(each)
+    if part:
+        yield part
 
 
 def _free_memory() -> None:

@@ -26,6 +26,7 @@ class Prompt(Settings):
     """Puts an instruction, and documents if wanted, in front of every conversation and changes nothing else."""
 
     learns_examples: ClassVar[bool] = False
+    changes_weights: ClassVar[bool] = False
     instruction: Annotated[str, Field(max_length=4000, description="the system message")] = INSTRUCTION
     documents: Annotated[
         int,

@@ -18,6 +18,7 @@ class Retrieve(Ground):
     """Build a library from the passages and put it in front of any assistant, taught or not."""
 
     learns_examples: ClassVar[bool] = False
+    changes_weights: ClassVar[bool] = False
     renews: ClassVar[str] = "library"
     context: Annotated[
         bool, Field(description="the assistant writes what each passage is about, and it is searched too; takes long")
