@@ -12,12 +12,13 @@ from tiny import tiny_embedder, tiny_folder
 
 from shuyuan.base.errors import Fixable
 from shuyuan.base.records import GREEDY, Answer, Conversation, Decoding, Lessons, Passage, Run, ask
-from shuyuan.base.workspace import Choices, Workspace
+from shuyuan.base.workspace import Choices, Workspace, finished
 from shuyuan.prepare.adding import add
 from shuyuan.recall import keeping
 from shuyuan.recall.fuse import Fuse
 from shuyuan.recall.grounded import GroundedAssistant
 from shuyuan.recall.state import VERSION, state_of, write_state
+from shuyuan.teach.command import command
 from shuyuan.teach.removing import remove
 from shuyuan.teach.retrieve import Retrieve
 from shuyuan.teach.teaching import open_assistant, teach
@@ -116,7 +117,7 @@ def test_a_library_that_cannot_be_opened_is_built_by_the_command_that_the_error_
         shutil.rmtree(folder / "index-lance")
     with pytest.raises(Fixable) as error:
         open_assistant(school, "retrieve")
-    assert "shuyuan teach retrieve" in error.value.hint
+    assert error.value.hint == "build it again: shuyuan teach retrieve --threshold -1.0"
     capsys.readouterr()
     taught = teach(school, "retrieve", {"threshold": -1.0})
     assert "taught already" not in capsys.readouterr().err
@@ -126,6 +127,20 @@ def test_a_library_that_cannot_be_opened_is_built_by_the_command_that_the_error_
     assert taught.library.fuse.depth == 7, "what was tuned stays"
     teach(school, "retrieve", {"threshold": -1.0})
     assert "taught already" in capsys.readouterr().err
+
+
+def test_the_error_names_the_command_of_the_very_assistant(school: Workspace) -> None:
+    teach(school, "prompt", {"instruction": "用一句话回答。 Be brief."}, name="short")
+    teach(school, "retrieve", {"depth": 9}, on="short", name="both")
+    shutil.rmtree(school.run("both").folder / "library" / "index-lance")
+    with pytest.raises(Fixable, match=r"--depth 9 --on short --name both$"):
+        open_assistant(school, "both")
+    shutil.rmtree(school.run("both").folder / "library")
+    with pytest.raises(Fixable, match=r"--depth 9 --on short --name both$"):
+        open_assistant(school, "both")
+    done = {**finished(school.run("short")), "name": "short"}
+    said = "shuyuan teach prompt --instruction '用一句话回答。 Be brief.' --name short"
+    assert command(done) == said
 
 
 def test_taught_again_it_does_only_what_changed(

@@ -13,14 +13,13 @@ import jinja2
 
 from shuyuan import __version__
 from shuyuan.base.files import write_whole
-from shuyuan.base.guards import Guards
-from shuyuan.base.shelf import choices, choose
 from shuyuan.examine import drawings, page
 from shuyuan.examine.ledger import ledger, tally
 from shuyuan.examine.papers import USUAL
-from shuyuan.examine.results import BASE, Exam
+from shuyuan.examine.results import Exam
 from shuyuan.examine.tables import columns, markdown_table, percent, recall_k, verdict_lines, verdict_words
 from shuyuan.examine.words import Language, Speech, plain
+from shuyuan.teach.command import command
 
 
 def write_report(exam: Exam, language: Language = "both") -> None:
@@ -127,39 +126,7 @@ def commands(exam: Exam) -> list[str]:
     if exam.settings.get("temperature"):
         flags |= {"--samples": exam.settings["samples"], "--temperature": exam.settings["temperature"]}
     sit = " ".join(["shuyuan exam", names, *(f"{flag} {value}" for flag, value in flags.items())])
-    return [*(_teach(step) for step in chained), sit]
-
-
-def _teach(step: Mapping[str, Any]) -> str:
-    """The command that teaches one run, with what differs from the defaults."""
-    route, on, name = str(step["route"]), str(step["on"]), str(step["name"])
-    usual = choose("teach", route).model_fields if route in choices("teach") else {}
-    given = {
-        key: value
-        for key, value in dict(step.get("settings", {})).items()
-        if value is not None and (key not in usual or usual[key].default != value)
-    }
-    guards = Guards.model_fields
-    given |= {key: value for key, value in dict(step.get("guards", {})).items() if guards[key].default != value}
-    words = ["shuyuan teach", route, *_flags(given)]
-    words += [f"--on {on}"] if on != BASE else []
-    words += [f"--name {name}"] if name != (route if on == BASE else f"{on}+{route}") else []
-    words += [f"--seed {step['seed']}"] if step.get("seed") else []
-    if mix := step.get("mix"):
-        shares = mix.get("shares") or [1] * len(mix["origins"])
-        words += ["--mix " + " ".join(f"{o}={s:g}" for o, s in zip(mix["origins"], shares, strict=True))]
-    return " ".join(words)
-
-
-def _flags(given: Mapping[str, Any]) -> list[str]:
-    found = []
-    for key, value in given.items():
-        flag = "--" + key.rstrip("_").replace("_", "-")
-        if isinstance(value, bool):
-            found.append(flag if value else flag.replace("--", "--no-", 1))
-        else:
-            found.append(f"{flag} {' '.join(map(str, value)) if isinstance(value, (list, tuple)) else value}")
-    return found
+    return [*(command(step) for step in chained), sit]
 
 
 def _made(exam: Exam) -> list[tuple[str, dict[str, Any]]]:

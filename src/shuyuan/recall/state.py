@@ -43,7 +43,7 @@ def finished(folder: Path) -> State:
     """As `state_of`. Raises Fixable where no library was built, or not to its end."""
     state = state_of(folder)
     if not state.documents or state.unfinished or state.version != VERSION:
-        raise Fixable(f"there is no finished library in {folder}", "build it: shuyuan teach retrieve")
+        raise Fixable(f"there is no finished library in {folder}", "build it again: shuyuan teach retrieve")
     return state
 
 

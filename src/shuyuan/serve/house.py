@@ -27,7 +27,8 @@ from shuyuan.serve.refusals import Refused
 from shuyuan.serve.speaking import Speaker, Talk
 from shuyuan.serve.state import STATE, State
 from shuyuan.serve.webhooks import Webhooks
-from shuyuan.teach.teaching import BARE, learned, open_assistant, stale
+from shuyuan.teach.command import BARE
+from shuyuan.teach.teaching import learned, open_assistant, stale
 
 if TYPE_CHECKING:
     from shuyuan.load.embedder import Embedder

@@ -24,7 +24,7 @@ from shuyuan.serve.queue import ENDED, Job, Kind
 from shuyuan.serve.refusals import Refused
 from shuyuan.serve.sse import Event, stream
 from shuyuan.serve.tail import Tail
-from shuyuan.teach.teaching import BARE
+from shuyuan.teach.command import BARE
 
 router = APIRouter(prefix="/api/workspaces/{workspace}", tags=["jobs"])
 Reader = Annotated[Visitor, Depends(Door("read"))]

@@ -13,7 +13,8 @@ from shuyuan.serve.access import Door, Visitor
 from shuyuan.serve.exams import seen_exams
 from shuyuan.serve.limits import Body
 from shuyuan.serve.work import plain
-from shuyuan.teach.teaching import BARE, default_assistant
+from shuyuan.teach.command import BARE
+from shuyuan.teach.teaching import default_assistant
 
 router = APIRouter(prefix="/api", tags=["workspaces"])
 Anyone = Annotated[Visitor, Depends(Door("read", workspace=False))]

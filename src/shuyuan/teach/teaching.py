@@ -28,13 +28,13 @@ from shuyuan.base.workspace import Workspace, finished
 from shuyuan.prepare.mixture import Mix, mixed_examples
 from shuyuan.recall.leaks import refuse_leaks
 from shuyuan.teach.card import TUNED, card, outcome
+from shuyuan.teach.command import BARE, command
 from shuyuan.teach.cost import measured
 from shuyuan.teach.own_data import Data, data_lessons
 
 if TYPE_CHECKING:
     from shuyuan.teach.preflight import Preflight
 
-BARE = "bare"  # the base model itself: always there, never taught
 SETTINGS = "settings.toml"
 LEARNED = "documents.json"  # in a run that learned documents: which ones
 
@@ -235,7 +235,12 @@ def open_assistant(workspace: Workspace, name: str, base: Callable[[str], Assist
         raise Fixable(f"there is no assistant '{name}'", near_miss(name, [BARE, *workspace.runs()]))
     on = (base or partial(open_assistant, workspace))(str(done["on"]))
     way = choose("teach", str(done["route"])).of(done["settings"])
-    opened: Assistant = way.open(on, run)
+    try:
+        opened: Assistant = way.open(on, run)
+    except Fixable as error:
+        if "shuyuan teach" not in error.hint:
+            raise
+        raise Fixable(error.what, f"build it again: {command({**done, 'name': name})}", error.place) from error
     return opened
 
 
