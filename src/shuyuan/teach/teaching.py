@@ -238,8 +238,8 @@ def open_assistant(workspace: Workspace, name: str, base: Callable[[str], Assist
     try:
         opened: Assistant = way.open(on, run)
     except Fixable as error:
-        if "shuyuan teach" not in error.hint:
-            raise
+        if not getattr(way, "renews", "") or "shuyuan teach" not in error.hint:
+            raise  # only what a route renews is built again by teaching it
         raise Fixable(error.what, f"build it again: {command({**done, 'name': name})}", error.place) from error
     return opened
 
