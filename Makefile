@@ -1,6 +1,6 @@
 # `make demo` and `make test` each do all of their own set-up; a second run starts at once.
 PYTHON ?= python3
-PYTEST_ARGS ?= -n 2 --dist loadfile
+PYTEST_ARGS ?= -n 2 --dist worksteal
 DEMO ?= demo
 
 BIN := .venv/bin

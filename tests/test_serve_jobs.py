@@ -30,7 +30,7 @@ from shuyuan.serve.refusals import Refused
 from shuyuan.serve.state import VERSION, State
 from shuyuan.teach.teaching import teach
 
-LONG = {"rank": 4, "epochs": 60, "longest": 128}  # 360 steps, a checkpoint at every 50
+LONG = {"rank": 4, "epochs": 20, "longest": 128}  # 120 steps, a checkpoint at every 50
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
-import subprocess
-import sys
 import time
+from multiprocessing import get_context
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,8 @@ from shuyuan.prepare.adding import add
 from shuyuan.teach.teaching import teach
 
 ROUTES = [route for route in choices("teach") if "learning_rate" in choose("teach", route).model_fields]
-SCRIPT = """
-import json, resource, signal, sys
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-if len(sys.argv) > 5:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[5]), resource.RLIM_INFINITY))
-from shuyuan.base.workspace import Workspace
-from shuyuan.teach.teaching import teach
-teach(Workspace.open(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3]), name=sys.argv[4])
-"""
+SERVER = get_context("forkserver")  # what every run imports is imported once: a fork of it is killed as any process is
+SERVER.set_forkserver_preload(["shuyuan.teach.teaching", "transformers.activations", "test_teach"])
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +50,9 @@ def school(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 def settings_of(route: str) -> dict[str, Any]:
-    """The route's tiny settings of the contract test, for 100 to 250 steps."""
+    """The route's tiny settings of the contract test, for 70 to 150 steps."""
     known = choose("teach", route).model_fields
-    longer = {"epochs": 18, "batch": 8} if "block" not in known else {"epochs": 8, "batch": 4}
+    longer = {"epochs": 12, "batch": 8} if "block" not in known else {"epochs": 5, "batch": 4}
     return {**TUNING.get(route, {}), **{name: value for name, value in longer.items() if name in known}}
 
 
@@ -77,29 +71,49 @@ def test_killed_anywhere_a_run_ends_as_if_nothing_had_happened(route: str, schoo
     settings = settings_of(route)
     teach(school, route, settings, name=f"{route}-straight")
     straight, killed = (school.run(f"{route}-{how}").folder for how in ("straight", "killed"))
-    command = command_of(school, route, "killed")
     steps = read_json(straight / "curve.json")["looks"][-1]["step"]
     assert steps > 60, "too short to be killed after its first checkpoint"
     chosen = np.random.default_rng(sum(route.encode())).integers([1, 51], [50, steps - 5])
     for step in sorted(int(s) for s in chosen):
-        kill_at(step, command, killed)
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert "going on from step" in done.stderr
+        kill_at(step, school, route, killed.name)
+    assert "going on from step" in finished(school, route, killed.name)
     assert_same(straight, killed)
 
 
-def command_of(school: Workspace, route: str, how: str) -> list[str]:
-    return [sys.executable, "-c", SCRIPT, str(school.folder), route, json.dumps(settings_of(route)), f"{route}-{how}"]
+def taught(folder: Path, route: str, name: str, most_bytes: int) -> None:
+    """The whole life of a process that teaches; no file may grow over `most_bytes`, where there is a limit."""
+    os.setpgid(0, 0)
+    with (folder / f"{name}.said").open("w") as said:
+        os.dup2(said.fileno(), 2)
+    if most_bytes:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
+    teach(Workspace.open(folder), route, settings_of(route), name=name)
 
 
-def kill_at(step: int, command: list[str], folder: Path) -> None:
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True) as process:
-        deadline = time.monotonic() + 200
-        while len(read_jsonl(folder / "log.jsonl")) < step and process.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        assert process.poll() is None, "it ended before it could be killed"
-        os.killpg(process.pid, signal.SIGKILL)
+def started(school: Workspace, route: str, name: str, most_bytes: int = 0) -> ForkServerProcess:
+    process = SERVER.Process(target=taught, args=(school.folder, route, name, most_bytes))
+    process.start()
+    return process
+
+
+def kill_at(step: int, school: Workspace, route: str, name: str) -> None:
+    process, log = started(school, route, name), school.run(name).folder / "log.jsonl"
+    deadline = time.monotonic() + 200
+    while len(read_jsonl(log)) < step and process.is_alive():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    assert process.is_alive(), "it ended before it could be killed"
+    os.killpg(process.pid or 0, signal.SIGKILL)
+    process.join()
+
+
+def finished(school: Workspace, route: str, name: str, most_bytes: int = 0) -> str:
+    """What a run says that may go on to its end; fails where it fails, but for what a limit does."""
+    process = started(school, route, name, most_bytes)
+    process.join()
+    assert (process.exitcode == 0) == (not most_bytes)
+    return (school.folder / f"{name}.said").read_text(encoding="utf-8")
 
 
 def assert_same(straight: Path, killed: Path) -> None:
@@ -120,12 +134,10 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(school: Workspace) -> None:
     """The log still fits under the limit, the next checkpoint does not."""
     teach(school, "lora", settings_of("lora"), name="lora-straight")
     straight, full = (school.run(f"lora-{how}").folder for how in ("straight", "full-disk"))
-    command = command_of(school, "lora", "full-disk")
-    kill_at(60, command, full)
+    kill_at(60, school, "lora", full.name)
     good = {file.name: file.read_bytes() for file in (full / "checkpoints" / "step-000050").iterdir()}
-    stopped = subprocess.run([*command, "45000"], capture_output=True, text=True, check=False)
-    assert "the disk is full" in stopped.stderr
+    assert "the disk is full" in finished(school, "lora", full.name, most_bytes=45_000)
     assert [path.name for path in (full / "checkpoints").glob("step-*")] == ["step-000050"]
     assert {file.name: file.read_bytes() for file in (full / "checkpoints" / "step-000050").iterdir()} == good
-    subprocess.run(command, check=True, capture_output=True)
+    finished(school, "lora", full.name)
     assert_same(straight, full)
