@@ -54,8 +54,8 @@ clean:
 	@touch $@
 
 .venv/ready: .venv/torch constraints.txt pyproject.toml
-	@echo "installing Shuyuan and what it stands on (about 600 MB): docs/dependencies.md says why each is here" >&2
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[serve]"
+	@echo "installing Shuyuan and what it stands on (about 800 MB): docs/dependencies.md says why each is here" >&2
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[serve,fast]"
 	@touch $@
 
 .venv/ready-dev: .venv/ready

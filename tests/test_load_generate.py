@@ -6,10 +6,12 @@ import copy
 import gc
 import json
 import math
+import sys
 import threading
 import time
 import weakref
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, Qwen3Con
 
 from shuyuan.base.errors import Fixable
 from shuyuan.base.records import GREEDY, Answer, Decoding, Message, ask
-from shuyuan.load import batching, engines, prefixes
+from shuyuan.load import batching, engines, prefixes, products
 from shuyuan.load.anatomy import unlike
 from shuyuan.load.answering import ModelAssistant
 from shuyuan.load.batching import Ask, Batcher, batcher_of
@@ -30,7 +32,7 @@ from shuyuan.load.fallback import Generic
 from shuyuan.load.fast import Forward
 from shuyuan.load.generate import generate
 from shuyuan.load.model import Model, open_model
-from shuyuan.load.products import Packed, Plain, RowPlain
+from shuyuan.load.products import Narrow, Packed, Plain
 from shuyuan.load.saying import Speech
 from shuyuan.load.slots import Cache, Shape
 from shuyuan.load.tools import calls_in
@@ -193,25 +195,20 @@ def test_what_a_short_trial_would_not_show_is_seen_in_the_configuration() -> Non
         assert unlike(net), changed
 
 
-def packed(product: Packed | RowPlain) -> Packed:
-    """What is kept in oneDNN's order."""
-    return product.packed if isinstance(product, RowPlain) else product
-
-
-def test_adapters_share_the_packed_base_and_change_the_logits_as_they_should() -> None:
+def test_adapters_share_the_copied_base_and_change_the_logits_as_they_should() -> None:
     net = tiny_net()
     adapted = with_adapter(net, 4, 2.0, seed=0)
     for weight in adapter_weights(adapted).values():
         weight.data.normal_(std=0.05)
     plain, changed = Forward(net, True), Forward(adapted, True)
     for ours, theirs in zip(plain.parts.blocks, changed.parts.blocks, strict=True):
-        assert packed(theirs.gate_up.inner) is packed(ours.gate_up)
-        assert packed(theirs.qkv.inner) is packed(ours.qkv)
+        assert theirs.gate_up.inner.copy is ours.gate_up.copy
+        assert theirs.qkv.inner.copy is ours.qkv.copy
     assert distance(changed, adapted, TRIED) < 1e-5
     assert distance(changed, net, TRIED) > 1e-2
     with torch.no_grad():
         net.model.layers[0].mlp.gate_proj.weight.mul_(1.5)
-    assert distance(Forward(net, True), net, TRIED) < 1e-5  # what was packed before it changed is not used
+    assert distance(Forward(net, True), net, TRIED) < 1e-5  # what was copied before it changed is not used
 
 
 def test_a_second_copy_is_made_only_where_memory_holds_it(capsys: pytest.CaptureFixture, monkeypatch) -> None:
@@ -221,18 +218,82 @@ def test_a_second_copy_is_made_only_where_memory_holds_it(capsys: pytest.Capture
     assert isinstance(small.parts.head, Plain)
     assert "large answers at half the speed" in capsys.readouterr().err
     kept = Forward(net, True)
-    assert packed(engine_of(net, "large", TRIED).parts.head) is packed(kept.parts.head)  # it is there already
+    assert engine_of(net, "large", TRIED).parts.head.copy is kept.parts.head.copy  # it is there already
 
 
+@pytest.mark.parametrize("rounded", [True, False])
 @pytest.mark.parametrize("unit", ["AVX2", "AVX512"])
-def test_one_row_is_the_same_packed_or_not(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_rows_are_the_same_however_the_weights_are_kept(unit: str, rounded: bool, monkeypatch) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: unit)
-    adapted = with_adapter(tiny_net(), 4, 2.0, seed=0)
+    net = tiny_net()
+    if rounded:
+        net = net.bfloat16().float()
+    adapted = with_adapter(net, 4, 2.0, seed=0)
     for weight in adapter_weights(adapted).values():
         weight.data.normal_(std=0.05)
     forward = Forward(adapted, True)
-    assert isinstance(forward.parts.blocks[0].qkv.inner, RowPlain) == (unit == "AVX2")
-    assert distance(forward, adapted, TRIED) < 1e-5  # its last step reads one token
+    narrow = rounded and unit == "AVX2" and find_spec("numba") is not None
+    assert isinstance(forward.parts.blocks[0].qkv.inner.copy, Narrow if narrow else Packed)
+    assert distance(forward, adapted, TRIED) < 1e-5  # its last steps read three tokens and one
+
+
+@pytest.mark.skipif(find_spec("numba") is None, reason="without numba weights are read as they are")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_products_from_half_the_bytes_are_those_of_whole_weights(threads: int) -> None:
+    from shuyuan.load import narrow
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    for N, D in ((1, 1), (5, 3), (37, 130), (64, 896)):
+        whole = [torch.randn(N, D).bfloat16().float(), torch.full((2, D), 1e-39).bfloat16().float()]
+        bits = narrow.narrowed(whole)
+        assert bits is not None
+        assert bits.nbytes == (N + 2) * D * 2
+        for rows in (*range(1, 11), narrow.ROWS):
+            x = torch.randn(rows, D)
+            right = x.double() @ torch.cat(whole).double().T
+            torch.testing.assert_close(narrow.product(x, bits).double(), right, rtol=1e-5, atol=1e-5 * D**0.5)
+    x = torch.tensor([[1.0, float("inf")], [float("nan"), 0.0], [2.0, 3.0]])
+    ended = narrow.product(x, narrow.narrowed([torch.tensor([[1.0, -2.0]])]))
+    assert [str(float(value)) for value in ended[:, 0]] == ["-inf", "nan", "-4.0"]
+    assert narrow.narrowed([torch.tensor([[1.0]]), torch.tensor([[1.0 + 2**-8]])]) is None, "it would change"
+    assert torch.get_num_threads() == threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(find_spec("numba") is None, reason="without numba nothing is tried")
+def test_a_numba_that_does_not_work_is_told_and_done_without(monkeypatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    monkeypatch.setitem(sys.modules, "shuyuan.load.narrow", None)
+    products._narrowed.cache_clear()
+    net = tiny_net().bfloat16().float()
+    engines_ = [engine_of(net, "tiny", TRIED) for _ in range(2)]
+    products._narrowed.cache_clear()
+    assert all(isinstance(engine.parts.head.copy, Packed) for engine in engines_)
+    assert capsys.readouterr().err.count("numba does not work here") == 1
+
+
+@pytest.mark.skipif(find_spec("numba") is None, reason="without numba weights are read as they are")
+def test_products_of_several_threads_at_once_are_their_own() -> None:
+    from shuyuan.load import narrow
+
+    torch.manual_seed(0)
+    weights = [torch.randn(512, 256).bfloat16().float() for _ in range(4)]
+    kept = [narrow.narrowed([weight]) for weight in weights]
+    x, wrong = torch.randn(3, 256), list[int]()
+
+    def many(number: int) -> None:
+        for _ in range(50):
+            if not torch.allclose(narrow.product(x, kept[number]), x @ weights[number].T, atol=1e-3):
+                wrong.append(number)
+
+    threads = [threading.Thread(target=many, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
 
 
 # Rows

@@ -239,12 +239,12 @@ def with_lengths(layer: LoraLinear) -> LoraLinear:
     [
         lambda layer, x: layer(x),
         lambda layer, x: projected(x, [layer]),
-        lambda layer, x: product_of([layer], pack=True)(x),
+        lambda layer, x: product_of([layer], copy=True)(x),
         lambda layer, x: in_four_bits(layer)(x),
         lambda layer, x: above_another(layer)(x),
         lambda layer, x: with_lengths(layer)(x),
     ],
-    ids=["layer", "fused", "packed", "four bits", "above another", "DoRA"],
+    ids=["layer", "fused", "copied", "four bits", "above another", "DoRA"],
 )
 @torch.no_grad()
 def test_bfloat16_keeps_a_change_smaller_than_its_digits(computed: Computed, bias: bool) -> None:

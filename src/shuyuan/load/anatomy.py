@@ -92,17 +92,17 @@ def _unlike_block(block: Any) -> str:
     return ""
 
 
-def blocks_of(net: Any, pack: bool) -> Blocks:
-    """The parts of a network of which `unlike` has nothing to say. `pack`: make a fast second copy of its weights."""
+def blocks_of(net: Any, copy: bool) -> Blocks:
+    """The parts of a network of which `unlike` has nothing to say. `copy`: make a fast second copy of its weights."""
     config, decoder = net.config.get_text_config(), net.model
     attention = decoder.layers[0].self_attn
     heads = int(config.num_attention_heads)
     return Blocks(
         embedding_VD=decoder.embed_tokens.weight,
         rotary=decoder.rotary_emb,
-        blocks=tuple(_block(block, pack) for block in decoder.layers),
+        blocks=tuple(_block(block, copy) for block in decoder.layers),
         norm=_norm(decoder.norm),
-        head=product_of([net.lm_head], pack),
+        head=product_of([net.lm_head], copy),
         heads=heads,
         groups=int(config.num_key_value_heads),
         width=int(attention.head_dim),
@@ -110,17 +110,17 @@ def blocks_of(net: Any, pack: bool) -> Blocks:
     )
 
 
-def _block(block: Any, pack: bool) -> Block:
+def _block(block: Any, copy: bool) -> Block:
     attention, mlp = block.self_attn, block.mlp
     head_norms = (_norm(attention.q_norm), _norm(attention.k_norm)) if hasattr(attention, "q_norm") else None
     return Block(
         before_attention=_norm(block.input_layernorm),
-        qkv=product_of([attention.q_proj, attention.k_proj, attention.v_proj], pack),
+        qkv=product_of([attention.q_proj, attention.k_proj, attention.v_proj], copy),
         head_norms=head_norms,
-        out=product_of([attention.o_proj], pack),
+        out=product_of([attention.o_proj], copy),
         before_mlp=_norm(block.post_attention_layernorm),
-        gate_up=product_of([mlp.gate_proj, mlp.up_proj], pack),
-        down=product_of([mlp.down_proj], pack),
+        gate_up=product_of([mlp.gate_proj, mlp.up_proj], copy),
+        down=product_of([mlp.down_proj], copy),
     )
 
 

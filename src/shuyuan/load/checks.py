@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -110,6 +111,11 @@ def _hardware(tell: Tell) -> Iterator[Check]:
         "teaching takes several times longer and twice the memory; choose a smaller --model if needed",
         "教学要慢几倍，内存要多一倍；必要时用 --model 选一个小些的模型",
     )
+    if not native and kind != "AVX512" and not find_spec("numba"):
+        slow += tell(
+            "; pip install 'shuyuan[fast]' for answers in half the time",
+            "；装上 shuyuan[fast]（pip install 'shuyuan[fast]'），回答只用一半时间",
+        )
     yield Check(
         tell("processor", "处理器"),
         "good" if native else "note",

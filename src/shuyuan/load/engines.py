@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from shuyuan.base.progress import human_bytes, say
-from shuyuan.load.products import is_packed
+from shuyuan.load.products import copy_bytes, is_copied
 from shuyuan.load.slots import free_bytes
 
 # How far the logits may be from the reference's, after the middle one of the tokens tried: see `distance`.
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2, torch.float16: 2e-2}
 TRIAL = "书院 kept the books, taught and examined. 藏书、教学、考试 in one house, from 2026 on: {'a': 1}"
-_PACKED_SHARE = 0.5  # of the free memory that a second copy of the weights may take
+_COPY_SHARE = 0.5  # of the free memory that a second copy of the weights may take
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ def engine_of(net: Any, name: str, trial: Sequence[int]) -> Engine:
     why = unlike(net)
     if not why:
         try:
-            fast = Forward(net, _packs(net, name))
+            fast = Forward(net, _copies(net, name))
         except RuntimeError as error:  # of oneDNN, where it has no such order for this processor
-            say(f"{name} answers from weights that are not packed: {str(error).splitlines()[0]}")
+            say(f"{name} answers from its weights as they are: {str(error).splitlines()[0]}")
             fast = Forward(net, False)
         off, most = distance(fast, net, trial), TOLERANCE[net.dtype]
         if off <= most:
@@ -79,17 +79,19 @@ def engine_of(net: Any, name: str, trial: Sequence[int]) -> Engine:
     return Generic(net)
 
 
-def _packs(net: Any, name: str) -> bool:
+def _copies(net: Any, name: str) -> bool:
     """Whether to keep a second copy of the weights in the order in which the processor reads them fastest."""
     if next(net.parameters()).device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
-    if is_packed(net.get_output_embeddings().weight):  # then the rest of the base is, too
+    head = net.get_output_embeddings().weight
+    if is_copied(head):  # then the rest of the base is, too
         return True
-    takes = sum(weight.numel() * weight.itemsize for weight in net.parameters())
+    takes = copy_bytes([head, *(weight for weight in net.parameters() if weight is not head)])
     free = free_bytes(torch.device("cpu"))
-    if takes <= _PACKED_SHARE * free:
+    if takes <= _COPY_SHARE * free:
         return True
-    say(f"{name} answers at half the speed: a packed copy takes {human_bytes(takes)}, and {human_bytes(free)} is free")
+    need, have = human_bytes(takes), human_bytes(free)
+    say(f"{name} answers at half the speed: a second copy of its weights takes {need}, and {have} is free")
     return False
 
 

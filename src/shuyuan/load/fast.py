@@ -43,8 +43,8 @@ class Forward:
 
     takes_back = True
 
-    def __init__(self, net: Any, pack: bool) -> None:
-        self.parts = blocks_of(net, pack)
+    def __init__(self, net: Any, copy: bool) -> None:
+        self.parts = blocks_of(net, copy)
         weight = self.parts.embedding_VD
         shape = Shape(len(self.parts.blocks), self.parts.groups, self.parts.width, weight.dtype, weight.device)
         self.cache = Cache(shape)

@@ -1,18 +1,25 @@
-"""A model's matrix products as generation calls them: weights of one input fused and packed once, adapters beside them.
+"""A model's matrix products as generation calls them: weights of one input fused and copied once, adapters beside them.
 
-Packing puts a weight into the order in which oneDNN reads it: 2.3 times as fast for one row, as fast as memory is read.
-A packed weight is shared by every network that shares the plain one, so several adapters on one base pack it once.
+A copy holds the weights as they are read fastest: in the order of oneDNN's products, 2.3 times as fast for one row in
+bfloat16; or in half the bytes, where the processor computes in float32 (`narrow`). It is shared by every network that
+shares the weights, so several adapters on one base copy them once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.weak import WeakTensorKeyDictionary
+
+from shuyuan.base.progress import say
+
+_WIDTH = 512  # outputs of a float32 product of a few rows: a wider one takes MKL up to twice the time for each
 
 
 class Product(Protocol):
@@ -22,12 +29,16 @@ class Product(Protocol):
 
 
 class Packed:
-    """Plain linear layers as one product in oneDNN's own order; a second copy of their weights."""
+    """Plain linear layers as one product in oneDNN's own order."""
 
     def __init__(self, weights: Sequence[Tensor], bias: Tensor | None) -> None:
-        self.versions = [(id(weight), weight._version) for weight in weights]
         self.weight = torch.ops.mkldnn._reorder_linear_weight(torch.cat([*weights]) if len(weights) > 1 else weights[0])
         self.bias = bias
+        self._least = 2 if weights[0].dtype == torch.float32 and not _wide_vectors() else 1
+
+    def suits(self, rows: int) -> bool:
+        """Whether this is faster than the weights themselves: without AVX-512, MKL reads one row in 5/7 of the time."""
+        return rows >= self._least
 
     def __call__(self, x_TD: Tensor, onto_TN: Tensor | None = None) -> Tensor:
         """See `Product`; `onto_TN` is added before it is rounded."""
@@ -39,25 +50,48 @@ class Packed:
         return out
 
 
-class RowPlain:
-    """Packed for several rows, as they are for one: without AVX-512, MKL reads float32 for one row 1.4 times as fast.
+class Narrow:
+    """Plain linear layers in float32 as one product of few rows, their weights in bfloat16."""
 
-    It stands beside `Packed`, which is kept for as long as the first of the weights, and so may not hold them.
-    """
+    def __init__(self, bits_ND: Any, bias: Tensor | None) -> None:
+        from shuyuan.load import narrow
 
-    def __init__(self, packed: Packed, weights: Sequence[Tensor]) -> None:
-        self.packed, self.weights = packed, weights
+        self._product, self._rows = narrow.product, narrow.ROWS
+        self.bits_ND, self.bias = bits_ND, bias
+
+    def suits(self, rows: int) -> bool:
+        """Whether this is faster than the weights themselves."""
+        return rows <= self._rows
 
     def __call__(self, x_TD: Tensor, onto_TN: Tensor | None = None) -> Tensor:
         """See `Packed`."""
-        if len(x_TD) > 1:
-            return self.packed(x_TD, onto_TN)
-        outs = [functional.linear(x_TD, weight) for weight in self.weights]
-        out_1N = torch.cat(outs, dim=1) if len(outs) > 1 else outs[0]
-        for more in (self.packed.bias, onto_TN):
-            if more is not None:
-                out_1N += more
-        return out_1N
+        return _added(self._product(x_TD, self.bits_ND), self.bias, onto_TN)
+
+
+class Copied:
+    """A product by a copy of the weights where that is faster, else by the weights themselves.
+
+    It stands beside the copy, which is kept for as long as the first of the weights, and so may not hold them.
+    """
+
+    def __init__(self, copy: Packed | Narrow, weights: Sequence[Tensor]) -> None:
+        self.copy, self.weights = copy, weights
+
+    def __call__(self, x_TD: Tensor, onto_TN: Tensor | None = None) -> Tensor:
+        """See `Packed`."""
+        if self.copy.suits(len(x_TD)):
+            return self.copy(x_TD, onto_TN)
+        width = _WIDTH if len(x_TD) > 1 else None
+        parts = [weight[at:][:width] for weight in self.weights for at in range(0, len(weight), width or len(weight))]
+        outs = [functional.linear(x_TD, part) for part in parts]
+        return _added(torch.cat(outs, dim=1) if len(outs) > 1 else outs[0], self.copy.bias, onto_TN)
+
+
+def _added(out_TN: Tensor, *more: Tensor | None) -> Tensor:
+    for each in more:
+        if each is not None:
+            out_TN += each
+    return out_TN
 
 
 class Plain:
@@ -75,7 +109,7 @@ class Plain:
 class LowRank:
     """A product with the low-rank changes of its layers beside it; R is the sum of their ranks."""
 
-    def __init__(self, inner: Packed | RowPlain, down_RD: Tensor, up_RN: Tensor) -> None:
+    def __init__(self, inner: Copied, down_RD: Tensor, up_RN: Tensor) -> None:
         self.inner, self.down_RD, self.up_RN = inner, down_RD, up_RN
 
     def __call__(self, x_TD: Tensor) -> Tensor:
@@ -83,27 +117,57 @@ class LowRank:
         return self.inner(x_TD, functional.linear(x_TD, self.down_RD) @ self.up_RN)
 
 
-_packed: WeakTensorKeyDictionary = WeakTensorKeyDictionary()  # the first weight → all packed with it
+_copies: WeakTensorKeyDictionary = WeakTensorKeyDictionary()  # the first weight → all copied with it, and the copy
 
 
-def is_packed(weight: Tensor) -> bool:
-    """Whether there is a packed copy already of the layers that begin with this weight."""
-    return weight in _packed
+def is_copied(weight: Tensor) -> bool:
+    """Whether there is a copy already of the layers that begin with this weight."""
+    return weight in _copies
+
+
+def copy_bytes(weights: Sequence[Tensor]) -> int:
+    """What a copy of all these takes in memory."""
+    takes = sum(weight.numel() * weight.itemsize for weight in weights)
+    return takes if _narrows([weights[0][:64]]) is None else takes // 2
 
 
 @torch.no_grad()  # a graph would keep the weights alive after their network
-def product_of(layers: Sequence[nn.Module], pack: bool) -> Product:
+def product_of(layers: Sequence[nn.Module], copy: bool) -> Product:
     """The product of linear layers that read the same input.
 
-    `pack` False, or a number format that oneDNN has no products for on this processor: their weights stay as they are.
+    `copy` False, or a number format that oneDNN has no products for on this processor: their weights stay as they are.
     """
     bases: list[Any] = [_base(layer) for layer in layers]
-    if not pack or not all(type(base) is nn.Linear and _packs(base.weight.dtype) for base in bases):
+    if not copy or not all(type(base) is nn.Linear and _packs(base.weight.dtype) for base in bases):
         return Plain(layers)
-    packed, weights = _shared(bases), [base.weight for base in bases]
-    slow = weights[0].dtype == torch.float32 and torch.backends.cpu.get_cpu_capability() != "AVX512"
-    found = RowPlain(packed, weights) if slow else packed
+    found = Copied(_shared(bases), [base.weight for base in bases])
     return found if bases == list(layers) else _beside(found, layers, bases)
+
+
+def _wide_vectors() -> bool:
+    return torch.backends.cpu.get_cpu_capability() == "AVX512"
+
+
+def _narrows(weights: Sequence[Tensor]) -> Any:
+    """The weights in bfloat16, for processors on which that was measured to help; None where they would change."""
+    if weights[0].dtype != torch.float32 or _wide_vectors():
+        return None
+    narrowed = _narrowed()
+    return narrowed and narrowed(weights)
+
+
+@cache
+def _narrowed() -> Callable[[Sequence[Tensor]], Any] | None:
+    if not find_spec("numba"):
+        return None
+    try:
+        from shuyuan.load.narrow import narrowed
+
+        narrowed([torch.zeros(1, 1)])
+    except (ImportError, OSError, RuntimeError, ValueError) as error:  # another NumPy, no OpenMP, no place to write
+        say(f"answers are slower than they could be, numba does not work here: {str(error).splitlines()[0]}")
+        return None
+    return narrowed
 
 
 def _packs(dtype: torch.dtype) -> bool:
@@ -118,19 +182,23 @@ def _base(layer: nn.Module) -> nn.Module:
     return layer.base if low_rank and not hasattr(layer, "lora_magnitude_vector") else layer  # type: ignore[return-value]
 
 
-def _shared(bases: Sequence[Any]) -> Packed:
+def _shared(bases: Sequence[Any]) -> Packed | Narrow:
     weights = [base.weight for base in bases]
-    kept: Packed | None = _packed.get(weights[0])  # type: ignore[no-untyped-call]
-    if kept is None or kept.versions != [(id(weight), weight._version) for weight in weights]:
-        biases = [base.bias for base in bases]
-        zeros = (weights[0].new_zeros(len(weight)) for weight in weights)
-        parts = [zero if bias is None else bias for bias, zero in zip(biases, zeros, strict=True)]
-        kept = Packed(weights, None if all(bias is None for bias in biases) else torch.cat(parts))
-        _packed[weights[0]] = kept
-    return kept
+    versions = [(id(weight), weight._version) for weight in weights]
+    kept: tuple[Any, Packed | Narrow] | None = _copies.get(weights[0])  # type: ignore[no-untyped-call]
+    if kept and kept[0] == versions:
+        return kept[1]
+    biases = [base.bias for base in bases]
+    zeros = (weights[0].new_zeros(len(weight)) for weight in weights)
+    parts = [zero if bias is None else bias for bias, zero in zip(biases, zeros, strict=True)]
+    whole = None if all(bias is None for bias in biases) else torch.cat(parts)
+    bits_ND = _narrows(weights)
+    copy = Packed(weights, whole) if bits_ND is None else Narrow(bits_ND, whole)
+    _copies[weights[0]] = versions, copy
+    return copy
 
 
-def _beside(inner: Packed | RowPlain, layers: Sequence[Any], bases: Sequence[Any]) -> LowRank:
+def _beside(inner: Copied, layers: Sequence[Any], bases: Sequence[Any]) -> LowRank:
     """The changes of several layers as one: A under A, and B in blocks along a diagonal, as wide as their outputs."""
     adapted = [layer for layer, base in zip(layers, bases, strict=True) if layer is not base]
     downs = [layer.factors[0] for layer in adapted]
