@@ -226,14 +226,20 @@ def test_texts_are_measured_once_for_those_of_the_same_weights(workspace: Worksp
 
 
 def test_a_library_and_a_prompt_leave_the_weights_alone(workspace: Workspace) -> None:
-    for name, route, on in (("prompt", "prompt", BASE), ("lora", "lora", BASE), ("lora+prompt", "prompt", "lora")):
+    for name, route, on in (
+        ("prompt", "prompt", BASE),
+        ("lora", "lora", BASE),
+        ("lora+prompt", "prompt", "lora"),
+        ("gone", "of-another-package", BASE),
+    ):
         run = workspace.run(name)
         run.folder.mkdir(parents=True)
         done = {"route": route, "on": on, "settings": {}, "seed": 0, "fingerprint": name}
         write_json(run.folder / "done.json", done)
-    weights = {name: candidate(workspace, name).weights for name in (BASE, "prompt", "lora", "lora+prompt")}
+    weights = {name: candidate(workspace, name).weights for name in (BASE, "prompt", "lora", "lora+prompt", "gone")}
     assert weights[BASE] == weights["prompt"] != weights["lora"] == weights["lora+prompt"]
-    assert len({candidate(workspace, name).key for name in weights}) == 4
+    assert weights["gone"] not in {weights[BASE], weights["lora"]}, "who knows what it changed"
+    assert len({candidate(workspace, name).key for name in weights}) == 5
 
 
 def test_a_subset_is_seeded_stratified_and_keeps_facts_whole() -> None:

@@ -98,9 +98,14 @@ def candidate(workspace: Workspace, name: str) -> Candidate:
     if why := stale(workspace, name):
         say(f"{name} is examined as it was taught, though {why}")
     key = fingerprint(__version__, workspace.choices.model_dump(), chain)  # another version may answer otherwise
-    changing = [done for done in chain if getattr(choose("teach", str(done.get("route"))), "changes_weights", True)]
+    changing = [done for done in chain if _changes_weights(str(done.get("route")))]
     weights = fingerprint(__version__, workspace.choices.model_dump(), changing)
     return Candidate(name, key, partial(open_assistant, workspace, name), cost, tuple(made), weights)
+
+
+def _changes_weights(route: str) -> bool:
+    """What the route says of itself; one of a package that is no longer here may have changed them."""
+    return route not in choices("teach") or getattr(choose("teach", route), "changes_weights", True)
 
 
 def hold(
