@@ -249,11 +249,13 @@ def test_products_from_half_the_bytes_are_those_of_whole_weights(threads: int) -
         whole = [torch.randn(N, D).bfloat16().float(), torch.full((2, D), 1e-39).bfloat16().float()]
         bits = narrow.narrowed(whole)
         assert bits is not None
-        assert bits.nbytes == (N + 2) * D * 2
+        assert (N + 2) * D * 2 <= bits.nbytes < (N + 6) * D * 2
         for rows in (*range(1, 11), narrow.ROWS):
             x = torch.randn(rows, D)
             right = x.double() @ torch.cat(whole).double().T
-            torch.testing.assert_close(narrow.product(x, bits).double(), right, rtol=1e-5, atol=1e-5 * D**0.5)
+            torch.testing.assert_close(
+                narrow.product(x, bits)[:, : N + 2].double(), right, rtol=1e-5, atol=1e-5 * D**0.5
+            )
     x = torch.tensor([[1.0, float("inf")], [float("nan"), 0.0], [2.0, 3.0]])
     ended = narrow.product(x, narrow.narrowed([torch.tensor([[1.0, -2.0]])]))
     assert [str(float(value)) for value in ended[:, 0]] == ["-inf", "nan", "-4.0"]

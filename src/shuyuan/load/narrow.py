@@ -2,11 +2,13 @@
 
 One more token reads every weight once, as fast as memory gives it: half the bytes take half the time. A weight is
 widened on its way into the product, so all sums are float32's. Only weights that bfloat16 holds exactly are kept so;
-those of most published models are.
+those of most published models are. Rows of weights that lie far from each other are read at once, for memory gives a
+core more when it is asked in several places.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +19,7 @@ from numba import prange
 from torch import Tensor
 
 ROWS = 32
+_PLACES = 4  # read at once
 # OpenMP's threads are torch's own: others would share their cores with these, which wait in circles for work.
 numba.config.THREADING_LAYER = "threadsafe"
 
@@ -31,9 +34,13 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def narrowed(weights: Sequence[Tensor]) -> np.ndarray | None:
-    """The upper halves uint16 [N, D] of float32 matrices, one under the other; None where a lower half is not 0."""
+    """The upper halves uint16 [N, D] of float32 matrices, one under the other; None where a lower half is not 0.
+
+    Rows of zeros make N a multiple of `_PLACES`.
+    """
     whole = [weight.detach().contiguous().view(torch.uint32).numpy() for weight in weights]
-    bits_ND = np.empty((sum(map(len, whole)), whole[0].shape[1]), np.uint16)
+    rows = sum(map(len, whole))
+    bits_ND = np.zeros((rows + -rows % _PLACES, whole[0].shape[1]), np.uint16)
     lost_N = np.zeros(len(bits_ND), np.uint32)
     _use_threads(torch.get_num_threads())
     start = 0
@@ -45,26 +52,24 @@ def narrowed(weights: Sequence[Tensor]) -> np.ndarray | None:
 
 def product(x_TD: Tensor, bits_ND: np.ndarray) -> Tensor:
     """float32 [T, D] → [T, N]. T up to `ROWS` are done sooner than with float32 weights."""
+    x_RD, rows = x_TD.numpy(), len(x_TD)
+    if rows > 1 and rows % 4:
+        x_RD = np.concatenate([x_RD, np.zeros((-rows % 4, x_RD.shape[1]), np.float32)])
+    out_RN = np.empty((len(x_RD), len(bits_ND)), np.float32)
     _use_threads(torch.get_num_threads())
-    outs = [_of_eight(x_RD, bits_ND) for x_RD in np.split(x_TD.numpy(), range(8, len(x_TD), 8))]
-    return torch.from_numpy(np.concatenate(outs) if len(outs) > 1 else outs[0])
+    (_one if rows == 1 else _fours)(bits_ND, x_RD, out_RN)
+    return torch.from_numpy(out_RN[:rows])
 
 
-def _of_eight(x_RD: np.ndarray, bits_ND: np.ndarray) -> np.ndarray:
-    rows, (N, D) = len(x_RD), bits_ND.shape
-    kernel, most = next(fitting for fitting in _KERNELS if rows <= fitting[1])
-    if rows < most:
-        x_RD = np.concatenate([x_RD, np.zeros((most - rows, D), np.float32)])
-    out_RN = np.empty((most, N), np.float32)
-    kernel(bits_ND, x_RD, out_RN)
-    return out_RN[:rows]
+_used = threading.local()
 
 
 def _use_threads(wanted: int) -> None:
     """Let products of this thread use so many. The first call starts them, which sets how many torch uses, too."""
-    numba.set_num_threads(min(wanted, numba.config.NUMBA_NUM_THREADS))
-    if torch.get_num_threads() != wanted:
+    if getattr(_used, "threads", 0) != wanted:
+        numba.set_num_threads(min(wanted, numba.config.NUMBA_NUM_THREADS))
         torch.set_num_threads(wanted)
+        _used.threads = wanted
 
 
 @_compiled
@@ -83,42 +88,38 @@ _wide: Any = numba.njit(lambda bits: np.uint32(np.uint32(bits) << np.uint32(16))
 
 @_compiled
 def _one(bits_ND: Any, x_1D: Any, out_1N: Any) -> None:
-    for n in prange(bits_ND.shape[0]):
-        a = np.float32(0)
-        for d in range(bits_ND.shape[1]):
-            a += _wide(bits_ND[n, d]) * x_1D[0, d]
-        out_1N[0, n] = a
-
-
-@_compiled
-def _four(bits_ND: Any, x_4D: Any, out_4N: Any) -> None:
-    for n in prange(bits_ND.shape[0]):
+    """Four rows of weights at once, a quarter of them apart."""
+    N, D = bits_ND.shape
+    q = N // 4
+    for n in prange(q):
         a = b = c = e = np.float32(0)
-        for d in range(bits_ND.shape[1]):
-            weight = _wide(bits_ND[n, d])
-            a += weight * x_4D[0, d]
-            b += weight * x_4D[1, d]
-            c += weight * x_4D[2, d]
-            e += weight * x_4D[3, d]
-        out_4N[0, n], out_4N[1, n], out_4N[2, n], out_4N[3, n] = a, b, c, e
+        for d in range(D):
+            x = x_1D[0, d]
+            a += _wide(bits_ND[n, d]) * x
+            b += _wide(bits_ND[q + n, d]) * x
+            c += _wide(bits_ND[2 * q + n, d]) * x
+            e += _wide(bits_ND[3 * q + n, d]) * x
+        out_1N[0, n], out_1N[0, q + n], out_1N[0, 2 * q + n], out_1N[0, 3 * q + n] = a, b, c, e
 
 
 @_compiled
-def _eight(bits_ND: Any, x_8D: Any, out_8N: Any) -> None:
-    for n in prange(bits_ND.shape[0]):
-        a = b = c = e = f = g = h = i = np.float32(0)
-        for d in range(bits_ND.shape[1]):
-            weight = _wide(bits_ND[n, d])
-            a += weight * x_8D[0, d]
-            b += weight * x_8D[1, d]
-            c += weight * x_8D[2, d]
-            e += weight * x_8D[3, d]
-            f += weight * x_8D[4, d]
-            g += weight * x_8D[5, d]
-            h += weight * x_8D[6, d]
-            i += weight * x_8D[7, d]
-        out_8N[0, n], out_8N[1, n], out_8N[2, n], out_8N[3, n] = a, b, c, e
-        out_8N[4, n], out_8N[5, n], out_8N[6, n], out_8N[7, n] = f, g, h, i
-
-
-_KERNELS = ((_one, 1), (_four, 4), (_eight, 8))  # and how many rows each takes
+def _fours(bits_ND: Any, x_RD: Any, out_RN: Any) -> None:
+    """Two rows of weights at once, half of them apart, with four of the R rows after the other."""
+    N, D = bits_ND.shape
+    h = N // 2
+    for n in prange(h):
+        for r in range(0, len(x_RD), 4):
+            a = b = c = e = f = g = i = j = np.float32(0)
+            for d in range(D):
+                near, far = _wide(bits_ND[n, d]), _wide(bits_ND[h + n, d])
+                w, x, y, z = x_RD[r, d], x_RD[r + 1, d], x_RD[r + 2, d], x_RD[r + 3, d]
+                a += near * w
+                b += near * x
+                c += near * y
+                e += near * z
+                f += far * w
+                g += far * x
+                i += far * y
+                j += far * z
+            out_RN[r, n], out_RN[r + 1, n], out_RN[r + 2, n], out_RN[r + 3, n] = a, b, c, e
+            out_RN[r, h + n], out_RN[r + 1, h + n], out_RN[r + 2, h + n], out_RN[r + 3, h + n] = f, g, i, j

@@ -53,11 +53,11 @@ class Packed:
 class Narrow:
     """Plain linear layers in float32 as one product of few rows, their weights in bfloat16."""
 
-    def __init__(self, bits_ND: Any, bias: Tensor | None) -> None:
+    def __init__(self, bits_ND: Any, width: int, bias: Tensor | None) -> None:
         from shuyuan.load import narrow
 
         self._product, self._rows = narrow.product, narrow.ROWS
-        self.bits_ND, self.bias = bits_ND, bias
+        self.bits_ND, self._width, self.bias = bits_ND, width, bias
 
     def suits(self, rows: int) -> bool:
         """Whether this is faster than the weights themselves."""
@@ -65,7 +65,7 @@ class Narrow:
 
     def __call__(self, x_TD: Tensor, onto_TN: Tensor | None = None) -> Tensor:
         """See `Packed`."""
-        return _added(self._product(x_TD, self.bits_ND), self.bias, onto_TN)
+        return _added(self._product(x_TD, self.bits_ND)[:, : self._width], self.bias, onto_TN)
 
 
 class Copied:
@@ -193,7 +193,7 @@ def _shared(bases: Sequence[Any]) -> Packed | Narrow:
     parts = [zero if bias is None else bias for bias, zero in zip(biases, zeros, strict=True)]
     whole = None if all(bias is None for bias in biases) else torch.cat(parts)
     bits_ND = _narrows(weights)
-    copy = Packed(weights, whole) if bits_ND is None else Narrow(bits_ND, whole)
+    copy = Packed(weights, whole) if bits_ND is None else Narrow(bits_ND, sum(map(len, weights)), whole)
     _copies[weights[0]] = versions, copy
     return copy
 
