@@ -256,6 +256,8 @@ def test_products_from_half_the_bytes_are_those_of_whole_weights(threads: int) -
             torch.testing.assert_close(
                 narrow.product(x, bits)[:, : N + 2].double(), right, rtol=1e-5, atol=1e-5 * D**0.5
             )
+    x = torch.randn(896, 3).T
+    torch.testing.assert_close(narrow.product(x, bits), narrow.product(x.contiguous(), bits))
     x = torch.tensor([[1.0, float("inf")], [float("nan"), 0.0], [2.0, 3.0]])
     ended = narrow.product(x, narrow.narrowed([torch.tensor([[1.0, -2.0]])]))
     assert [str(float(value)) for value in ended[:, 0]] == ["-inf", "nan", "-4.0"]
