@@ -10,8 +10,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Sequence
-from importlib.util import find_spec
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, Qwen3Con
 
 from shuyuan.base.errors import Fixable
 from shuyuan.base.records import GREEDY, Answer, Decoding, Message, ask
-from shuyuan.load import batching, engines, prefixes, products
+from shuyuan.load import batching, engines, narrow, prefixes, products
 from shuyuan.load.anatomy import unlike
 from shuyuan.load.answering import ModelAssistant
 from shuyuan.load.batching import Ask, Batcher, batcher_of
@@ -232,17 +231,21 @@ def test_few_rows_are_the_same_however_the_weights_are_kept(unit: str, rounded: 
     for weight in adapter_weights(adapted).values():
         weight.data.normal_(std=0.05)
     forward = Forward(adapted, True)
-    narrow = rounded and unit == "AVX2" and find_spec("numba") is not None
-    assert isinstance(forward.parts.blocks[0].qkv.inner.copy, Narrow if narrow else Packed)
+    assert isinstance(forward.parts.blocks[0].qkv.inner.copy, Narrow if rounded and unit == "AVX2" else Packed)
     assert distance(forward, adapted, TRIED) < 1e-5  # its last steps read three tokens and one
 
 
-@pytest.mark.skipif(find_spec("numba") is None, reason="without numba weights are read as they are")
-@pytest.mark.parametrize("threads", [1, 2])
-def test_products_from_half_the_bytes_are_those_of_whole_weights(threads: int) -> None:
-    from shuyuan.load import narrow
-
+@pytest.fixture
+def threads_kept() -> Iterator[None]:
+    """How many threads torch uses is afterwards as before."""
     before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.usefixtures("threads_kept")
+def test_products_from_half_the_bytes_are_those_of_whole_weights(threads: int) -> None:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     for N, D in ((1, 1), (5, 3), (37, 130), (64, 896)):
@@ -263,10 +266,8 @@ def test_products_from_half_the_bytes_are_those_of_whole_weights(threads: int) -
     assert [str(float(value)) for value in ended[:, 0]] == ["-inf", "nan", "-4.0"]
     assert narrow.narrowed([torch.tensor([[1.0]]), torch.tensor([[1.0 + 2**-8]])]) is None, "it would change"
     assert torch.get_num_threads() == threads
-    torch.set_num_threads(before)
 
 
-@pytest.mark.skipif(find_spec("numba") is None, reason="without numba nothing is tried")
 def test_a_numba_that_does_not_work_is_told_and_done_without(monkeypatch, capsys: pytest.CaptureFixture) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     monkeypatch.setitem(sys.modules, "shuyuan.load.narrow", None)
@@ -278,10 +279,7 @@ def test_a_numba_that_does_not_work_is_told_and_done_without(monkeypatch, capsys
     assert capsys.readouterr().err.count("numba does not work here") == 1
 
 
-@pytest.mark.skipif(find_spec("numba") is None, reason="without numba weights are read as they are")
 def test_products_of_several_threads_at_once_are_their_own() -> None:
-    from shuyuan.load import narrow
-
     torch.manual_seed(0)
     weights = [torch.randn(512, 256).bfloat16().float() for _ in range(4)]
     kept = [narrow.narrowed([weight]) for weight in weights]

@@ -114,7 +114,7 @@ def _hardware(tell: Tell) -> Iterator[Check]:
     if not native and kind != "AVX512" and not find_spec("numba"):
         slow += tell(
             "; pip install 'shuyuan[fast]' for answers in half the time",
-            "；装上 shuyuan[fast]（pip install 'shuyuan[fast]'），回答只用一半时间",
+            "；pip install 'shuyuan[fast]' 可使回答只用一半时间",
         )
     yield Check(
         tell("processor", "处理器"),

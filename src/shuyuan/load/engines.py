@@ -80,7 +80,7 @@ def engine_of(net: Any, name: str, trial: Sequence[int]) -> Engine:
 
 
 def _copies(net: Any, name: str) -> bool:
-    """Whether to keep a second copy of the weights in the order in which the processor reads them fastest."""
+    """Whether to keep a second copy of the weights, in the form in which the processor reads them fastest."""
     if next(net.parameters()).device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     head = net.get_output_embeddings().weight

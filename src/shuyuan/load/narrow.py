@@ -53,7 +53,7 @@ def narrowed(weights: Sequence[Tensor]) -> np.ndarray | None:
 def product(x_TD: Tensor, bits_ND: np.ndarray) -> Tensor:
     """float32 [T, D] → [T, N]. T up to `ROWS` are done sooner than with float32 weights."""
     x_RD, rows = np.ascontiguousarray(x_TD.numpy()), len(x_TD)  # of one form, for which the products are compiled
-    if rows > 1 and rows % 4:
+    if rows > 1 and rows % 4:  # `_fours` takes whole fours
         x_RD = np.concatenate([x_RD, np.zeros((-rows % 4, x_RD.shape[1]), np.float32)])
     out_RN = np.empty((len(x_RD), len(bits_ND)), np.float32)
     _use_threads(torch.get_num_threads())

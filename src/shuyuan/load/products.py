@@ -75,15 +75,15 @@ class Copied:
     """
 
     def __init__(self, copy: Packed | Narrow, weights: Sequence[Tensor]) -> None:
-        self.copy, self.weights = copy, weights
+        self.copy = copy
+        many = copy.suits(1)  # then only many rows are left to the weights, else a single one, which reads them whole
+        self._parts = [part for weight in weights for part in (torch.split(weight, _WIDTH) if many else (weight,))]
 
     def __call__(self, x_TD: Tensor, onto_TN: Tensor | None = None) -> Tensor:
         """See `Packed`."""
         if self.copy.suits(len(x_TD)):
             return self.copy(x_TD, onto_TN)
-        width = _WIDTH if len(x_TD) > 1 else None
-        parts = [weight[at:][:width] for weight in self.weights for at in range(0, len(weight), width or len(weight))]
-        outs = [functional.linear(x_TD, part) for part in parts]
+        outs = [functional.linear(x_TD, part) for part in self._parts]
         return _added(torch.cat(outs, dim=1) if len(outs) > 1 else outs[0], self.copy.bias, onto_TN)
 
 
@@ -126,7 +126,7 @@ def is_copied(weight: Tensor) -> bool:
 
 
 def copy_bytes(weights: Sequence[Tensor]) -> int:
-    """What a copy of all these takes in memory."""
+    """What a copy of all these takes in memory; the first one tells in which form it would be."""
     takes = sum(weight.numel() * weight.itemsize for weight in weights)
     return takes if _narrows([weights[0][:64]]) is None else takes // 2
 
