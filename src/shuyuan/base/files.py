@@ -129,9 +129,10 @@ def _drop_half_line(log: BinaryIO) -> None:
 
 def read_jsonl(path: Path) -> list[Any]:
     """All whole lines of a log; a last line cut by a crash is left out."""
-    if not path.exists():
+    try:
+        lines = path.read_bytes().split(b"\n")  # bytes: the cut may lie inside a character
+    except FileNotFoundError:  # asked of the reading itself: a run that begins anew may clear it away at any moment
         return []
-    lines = path.read_bytes().split(b"\n")  # bytes: the cut may lie inside a character
     return [json.loads(line) for line in lines[:-1] if line.strip()]
 
 
