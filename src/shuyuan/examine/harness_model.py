@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from lm_eval.api.model import TemplateLM
-from torch.nn.functional import log_softmax
 
 from shuyuan.base.errors import Fixable
 from shuyuan.base.progress import Bar
 from shuyuan.base.records import Assistant, Decoding, ask
 from shuyuan.load.answering import ModelAssistant
+from shuyuan.load.telling import likelihoods
 
 MOST_TOKENS = 256  # of a reply where the task does not say: the harness's own default
 
@@ -61,26 +60,16 @@ class AssistantLM(TemplateLM):  # type: ignore[misc]
         """The log-likelihood of whole texts."""
         return [-nats for nats in self._model.nats([request.args[0] for request in requests])]
 
-    @torch.inference_mode()
     def _loglikelihood_tokens(
         self, requests: Sequence[tuple[tuple[str, str], list[int], list[int]]], **_: Any
     ) -> list[tuple[float, bool]]:
         """The log-likelihood of each continuation, and whether greedy decoding would have said it."""
-        model, found = self._model.model, [(0.0, True)] * len(requests)
-        order = sorted(range(len(requests)), key=lambda row: -len(requests[row][1]) - len(requests[row][2]))
-        for start in range(0, len(order), self.batch_size):
-            rows = order[start : start + self.batch_size]
-            ids = [[*requests[row][1], *requests[row][2]][-model.context - 1 :] for row in rows]
-            longest = max(map(len, ids))
-            ids_BT = torch.tensor([one + [0] * (longest - len(one)) for one in ids], device=model.device)
-            logits_BTV = model.net(input_ids=ids_BT[:, :-1], use_cache=False).logits
-            for at, row in enumerate(rows):
-                size, end = len(requests[row][2]), len(ids[at])
-                said_T = ids_BT[at, end - size : end]
-                logprobs_TV = log_softmax(logits_BTV[at, end - size - 1 : end - 1].float(), dim=-1)
-                greedy = bool((logprobs_TV.argmax(-1) == said_T).all())
-                found[row] = float(logprobs_TV.gather(-1, said_T[:, None]).sum()), greedy
-        return found
+        model = self._model.model
+        rows = [(before[-max(1, model.context + 1 - len(tokens)) :], tokens) for _, before, tokens in requests]
+        return [
+            (sum(each.logprob for each in found), all(each.top[0][0] == each.token for each in found))
+            for found in likelihoods(model, rows)
+        ]
 
     @property
     def _model(self) -> ModelAssistant:

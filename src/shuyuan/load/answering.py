@@ -6,9 +6,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import torch
 from jinja2 import TemplateError
-from torch.nn import functional
 
 from shuyuan.base.errors import Fixable
 from shuyuan.base.records import GREEDY, Answer, Conversation, Decoding, Message, TokenLogprob
@@ -18,11 +16,11 @@ from shuyuan.load.generate import going
 from shuyuan.load.model import Model
 from shuyuan.load.saying import Speech, Stream
 from shuyuan.load.shaping import mask_of
+from shuyuan.load.telling import likelihoods
 from shuyuan.prepare.chat import render
 
 WINDOW = 1024  # tokens read at once when a text is measured
 SHARED = 256  # tokens of the window before that the next window reads again
-MOST_TOKENS = 2048  # of one measured batch: bounds the memory of its logits
 
 
 @dataclass(frozen=True)
@@ -148,44 +146,23 @@ class ModelAssistant:
         Every token counts, the first too: it is predicted from the model's start token. A text longer than `WINDOW`
         tokens is read in windows that overlap by `SHARED` tokens, and each token is counted once.
         """
+        size = min(WINDOW, self.model.context)
         windows = [
             (row, window)
             for row, text in enumerate(texts)
-            for window in _windows(
-                self.model.start_token,
-                self.model.tokenizer(text, add_special_tokens=False)["input_ids"],
-                min(WINDOW, self.model.context),
-            )
+            for window in _windows(self.model.start_token, self._tokens(text, False), size)
         ]
-        windows.sort(key=lambda window: -len(window[1][0]))
         sums = [0.0] * len(texts)
-        while windows:
-            size = max(1, MOST_TOKENS // len(windows[0][1][0]))
-            batch, windows = windows[:size], windows[size:]
-            for (row, _), nats in zip(batch, _measure(self.model, [window for _, window in batch]), strict=True):
-                sums[row] += nats
+        found = likelihoods(self.model, [window for _, window in windows])
+        for (row, _), likely in zip(windows, found, strict=True):
+            sums[row] -= sum(each.logprob for each in likely)
         return sums
 
 
-def _windows(start: int, tokens: Sequence[int], size: int) -> Iterator[tuple[list[int], int]]:
-    """(tokens of a window, how many of its last ones count) until every token was counted once."""
+def _windows(start: int, tokens: Sequence[int], size: int) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
+    """(tokens that are only read, tokens that count) until every token was counted once, `size` of them at a time."""
     whole, counted = [start, *tokens], 1
     while counted < len(whole):
         begin = max(0, counted - min(SHARED, size // 2))
-        window = whole[begin : begin + size]
-        yield window, begin + len(window) - counted
-        counted = begin + len(window)
-
-
-@torch.inference_mode()
-def _measure(model: Model, windows: Sequence[tuple[list[int], int]]) -> list[float]:
-    """The nats of the counted tokens of each window, in one batch padded at the right, where no token looks."""
-    longest = max(len(tokens) for tokens, _ in windows)
-    ids_BT = torch.tensor([tokens + [0] * (longest - len(tokens)) for tokens, _ in windows], device=model.device)
-    logits_BTV = model.net(input_ids=ids_BT, use_cache=False).logits
-    found = []
-    for row, (tokens, count) in enumerate(windows):
-        last = len(tokens)
-        logits_TV = logits_BTV[row, last - count - 1 : last - 1].float()
-        found.append(functional.cross_entropy(logits_TV, ids_BT[row, last - count : last], reduction="sum").item())
-    return found
+        yield whole[begin:counted], whole[counted : begin + size]
+        counted = begin + size

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary, ref
 import torch
 from torch import Tensor
 
-from shuyuan.load.choosing import Likely, drawn, likely, log_odds
+from shuyuan.load.choosing import Likely, drawn, likelihoods, likely, log_odds
 from shuyuan.load.drafting import HOPEFUL, LONGEST, SURE, Drafts
 from shuyuan.load.engines import TRIAL, Engine, Feed, engine_of
 from shuyuan.load.model import Model
@@ -50,6 +50,8 @@ class Ask:
     """What a row is to do: continue `prompt` by at most `most` tokens, until one of `ends`. See `Decoding`.
 
     `speaks`: it says something in any case; how near it was to saying nothing is `Row.silence`.
+    `follow`: it says nothing; how likely these tokens are, each after one of the last tokens of the prompt, is
+    `Row.likelihoods`.
     """
 
     prompt: Sequence[int]
@@ -62,6 +64,7 @@ class Ask:
     listener: Listener | None = None
     mask: Mask | None = None
     speaks: bool = False
+    follow: Sequence[int] = ()
 
 
 class Row:
@@ -89,6 +92,11 @@ class Row:
     def unread(self) -> int:
         """Tokens that the network has not read yet."""
         return len(self.tokens) - int(self.place.length)
+
+    @property
+    def first(self) -> int:
+        """The place of the first token after which logits are wanted."""
+        return len(self.tokens) - max(1, len(self.ask.follow))
 
     def cancel(self) -> None:
         """Let the row leave before the next step."""
@@ -180,10 +188,10 @@ class Batcher:
 
     def _feeds(self, engine: Engine) -> list[tuple[Row, Feed]]:
         """What each row reads now: the rest of its prompt, or its last token and a draft of the next ones."""
-        reading = [row for row in self._going if row.unread > 1]
-        saying = [row for row in self._going if row.unread == 1]
         if not engine.takes_back:
-            return [(row, Feed(row.place, row.tokens[row.place.length :])) for row in self._going]
+            return [(row, _next(row, row.unread)) for row in self._going]
+        saying = [row for row in self._going if row.unread == 1 and not row.ask.follow]
+        reading = [row for row in self._going if row.unread > 1 or row.ask.follow]
         feeds = []
         cheap = CHEAP - len(saying)
         for row in sorted(saying, key=lambda row: -row.drafts.trust):
@@ -195,15 +203,14 @@ class Batcher:
         for number, row in enumerate([*reading[:1], *sorted(reading[1:], key=lambda row: row.unread)]):
             if left and not (row.place.length == 0 and self._waits(engine, row)):
                 take = min(row.unread, left if number or len(reading) == 1 else CHUNK // 2)
-                read = row.place.length
-                feeds.append((row, Feed(row.place, row.tokens[read : read + take], int(take == row.unread))))
+                feeds.append((row, _next(row, take)))
                 left -= take
         return feeds
 
     def _waits(self, engine: Engine, row: Row) -> bool:
         """Let a row take over what was read before of its beginning; whether it waits for a row that reads it now."""
         earlier = self._going[: self._going.index(row)]
-        return engine.begin(row.place, row.tokens, [(other.tokens, other.place) for other in earlier])
+        return engine.begin(row.place, row.tokens[: row.first + 1], [(other.tokens, other.place) for other in earlier])
 
     def _draft(self, row: Row, cheap: int) -> list[int]:
         """A draft, as long as there is cheap room for it; past that only where nearly all drafts were right."""
@@ -214,7 +221,11 @@ class Batcher:
         return row.drafts.draft(row.tokens, min(most, row.ask.most - len(row.said) - 1))
 
     def _hear(self, row: Row, feed: Feed, logits_NV: Tensor, best_N: Sequence[int]) -> bool:
-        """Say the tokens that follow, as far as the draft was right; whether the row has ended."""
+        """Say the tokens that follow, as far as the draft was right, or measure them; whether the row has ended."""
+        if row.ask.follow:
+            follow = row.ask.follow[len(row.likelihoods) :][: feed.wanted]
+            row.likelihoods += likelihoods(logits_NV, follow, best_N)
+            return row.unread == 0
         drafted = list(feed.tokens[1:]) if feed.wanted > 1 else []
         ended, kept = False, 0
         for number in range(feed.wanted):
@@ -251,6 +262,13 @@ class Batcher:
         if ask.logprobs is not None and token not in ask.ends:
             row.likelihoods.append(likely(logits_V, token, ask.logprobs))
         return token
+
+
+def _next(row: Row, take: int) -> Feed:
+    """The next tokens of what the row was given; logits are wanted after its last one, or wherever one is measured."""
+    read = row.place.length
+    stop = read + take
+    return Feed(row.place, row.tokens[read:stop], max(0, min(take, stop - row.first)))
 
 
 _batchers: WeakKeyDictionary[Any, Batcher] = WeakKeyDictionary()

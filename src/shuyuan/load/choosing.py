@@ -55,3 +55,12 @@ def likely(logits_V: Tensor, token: int, count: int) -> Likely:
     nats_V = torch.log_softmax(logits_V.float(), -1)
     values, tokens = nats_V.topk(min(count, len(nats_V)))
     return Likely(token, float(nats_V[token]), tuple(zip(tokens.tolist(), values.tolist(), strict=True)))
+
+
+def likelihoods(logits_NV: Tensor, tokens: Sequence[int], best: Sequence[int]) -> list[Likely]:
+    """How likely each of N tokens is, by the logits of its place; `best` has the likeliest there."""
+    both_N2 = torch.tensor([*zip(tokens, best, strict=True)], device=logits_NV.device)
+    wide_NV = logits_NV.float()
+    found_N2 = wide_NV.gather(1, both_N2) - wide_NV.logsumexp(1, keepdim=True)
+    told = zip(tokens, best, found_N2.tolist(), strict=True)
+    return [Likely(token, nats, ((top, most),)) for token, top, (nats, most) in told]
