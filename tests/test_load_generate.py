@@ -6,11 +6,10 @@ import copy
 import gc
 import json
 import math
-import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, Qwen3Con
 
 from shuyuan.base.errors import Fixable
 from shuyuan.base.records import GREEDY, Answer, Decoding, Message, ask
-from shuyuan.load import batching, engines, narrow, prefixes, products
+from shuyuan.load import batching, engines, prefixes
 from shuyuan.load.anatomy import unlike
 from shuyuan.load.answering import ModelAssistant
 from shuyuan.load.batching import Ask, Batcher, batcher_of
@@ -233,69 +232,6 @@ def test_few_rows_are_the_same_however_the_weights_are_kept(unit: str, rounded: 
     forward = Forward(adapted, True)
     assert isinstance(forward.parts.blocks[0].qkv.inner.copy, Narrow if rounded and unit == "AVX2" else Packed)
     assert distance(forward, adapted, TRIED) < 1e-5  # its last steps read three tokens and one
-
-
-@pytest.fixture
-def threads_kept() -> Iterator[None]:
-    """How many threads torch uses is afterwards as before."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.usefixtures("threads_kept")
-def test_products_from_half_the_bytes_are_those_of_whole_weights(threads: int) -> None:
-    torch.set_num_threads(threads)
-    torch.manual_seed(0)
-    for N, D in ((1, 1), (5, 3), (37, 130), (64, 896)):
-        whole = [torch.randn(N, D).bfloat16().float(), torch.full((2, D), 1e-39).bfloat16().float()]
-        bits = narrow.narrowed(whole)
-        assert bits is not None
-        assert (N + 2) * D * 2 <= bits.nbytes < (N + 6) * D * 2
-        for rows in (*range(1, 11), narrow.ROWS):
-            x = torch.randn(rows, D)
-            right = x.double() @ torch.cat(whole).double().T
-            torch.testing.assert_close(
-                narrow.product(x, bits)[:, : N + 2].double(), right, rtol=1e-5, atol=1e-5 * D**0.5
-            )
-    x = torch.randn(896, 3).T
-    torch.testing.assert_close(narrow.product(x, bits), narrow.product(x.contiguous(), bits))
-    x = torch.tensor([[1.0, float("inf")], [float("nan"), 0.0], [2.0, 3.0]])
-    ended = narrow.product(x, narrow.narrowed([torch.tensor([[1.0, -2.0]])]))
-    assert [str(float(value)) for value in ended[:, 0]] == ["-inf", "nan", "-4.0"]
-    assert narrow.narrowed([torch.tensor([[1.0]]), torch.tensor([[1.0 + 2**-8]])]) is None, "it would change"
-    assert torch.get_num_threads() == threads
-
-
-def test_a_numba_that_does_not_work_is_told_and_done_without(monkeypatch, capsys: pytest.CaptureFixture) -> None:
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
-    monkeypatch.setitem(sys.modules, "shuyuan.load.narrow", None)
-    products._narrowed.cache_clear()
-    net = tiny_net().bfloat16().float()
-    engines_ = [engine_of(net, "tiny", TRIED) for _ in range(2)]
-    products._narrowed.cache_clear()
-    assert all(isinstance(engine.parts.head.copy, Packed) for engine in engines_)
-    assert capsys.readouterr().err.count("numba does not work here") == 1
-
-
-def test_products_of_several_threads_at_once_are_their_own() -> None:
-    torch.manual_seed(0)
-    weights = [torch.randn(512, 256).bfloat16().float() for _ in range(4)]
-    kept = [narrow.narrowed([weight]) for weight in weights]
-    x, wrong = torch.randn(3, 256), list[int]()
-
-    def many(number: int) -> None:
-        for _ in range(50):
-            if not torch.allclose(narrow.product(x, kept[number]), x @ weights[number].T, atol=1e-3):
-                wrong.append(number)
-
-    threads = [threading.Thread(target=many, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert wrong == []
 
 
 # Rows

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from shuyuan.load.products import Product, product_of
@@ -19,16 +18,10 @@ _ROPES = ("default", "linear", "llama3", "yarn")  # turned alike however long th
 
 @dataclass(frozen=True)
 class Norm:
-    """Root-mean-square normalisation, in float32 and rounded where the reference rounds."""
+    """Root-mean-square normalisation."""
 
     weight_D: Tensor
     epsilon: float
-
-    def __call__(self, x_TD: Tensor) -> Tensor:
-        """[..., D] → [..., D]."""
-        wide = x_TD.float()
-        scale = torch.rsqrt((wide * wide).mean(-1, keepdim=True).add_(self.epsilon))
-        return (wide * scale).to(x_TD.dtype).mul_(self.weight_D)
 
 
 @dataclass(frozen=True)

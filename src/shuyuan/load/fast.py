@@ -7,38 +7,26 @@ written where they stay, attention over all rows at once. Before it is used it i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shuyuan.load.anatomy import Block, blocks_of
-from shuyuan.load.attention import Look, looks_of, mixed, write
+from shuyuan.load.anatomy import blocks_of
+from shuyuan.load.between import InTorch, Operations, wanted_rows
+from shuyuan.load.compiling import compiles
 from shuyuan.load.engines import Feed
 from shuyuan.load.prefixes import Prefixes
 from shuyuan.load.slots import Cache, Place, Shape
 
-
-@dataclass(frozen=True)
-class _Step:
-    """What the layers need to know: T tokens are read, N of them are wanted; all of it worked out once for a step."""
-
-    looks: list[Look]
-    wanted_N: Tensor
-    wanted_looks: list[Look]
-    cos_T1D: Tensor
-    sin_T1D: Tensor
+SMALL = 32  # tokens of a step, up to which compiled small operations were measured to be faster
 
 
 class Forward:
     """Reads tokens into their rows' places and gives logits. Not for two threads at once.
 
-    A row may read several tokens at once, and take the last ones back by `Place.length`. From every key the mean of the
-    first ones ever read is taken off: all scores of a query change by the same, so no share does, and a score in
-    bfloat16 has its digits where keys differ (Zhang et al., 2024, arXiv:2410.02367).
+    A row may read several tokens at once, and take the last ones back by `Place.length`.
     """
 
     takes_back = True
@@ -49,6 +37,7 @@ class Forward:
         shape = Shape(len(self.parts.blocks), self.parts.groups, self.parts.width, weight.dtype, weight.device)
         self.cache = Cache(shape)
         self._prefixes = Prefixes(self.cache)
+        self._small = _small(weight)
         self._turns = (weight[:0], weight[:0])
         self._means_1GD: dict[int, Tensor] = {}  # of the keys, by layer
 
@@ -72,55 +61,36 @@ class Forward:
     @torch.inference_mode()
     def read(self, feeds: Sequence[Feed]) -> Tensor:
         """See `Engine`; lengths of places go on."""
-        # T tokens of all rows, N wanted ones, D width of a token or a head, H query heads, I inner width
-        step = self._step(feeds)
-        ids = [token for feed in feeds for token in feed.tokens]
-        x_TD = functional.embedding(torch.tensor(ids, device=step.wanted_N.device), self.parts.embedding_VD)
-        looks, last = step.looks, len(self.parts.blocks) - 1
-        for layer, block in enumerate(self.parts.blocks):
-            query_THD = self._asked(layer, block, x_TD, step)
+        # T tokens of all rows, N wanted ones, D width of a token or a head, X all heads, I inner width
+        parts, then, last = self.parts, self._operations(feeds), len(self.parts.blocks) - 1
+        device = parts.embedding_VD.device
+        ids_T = torch.tensor([token for feed in feeds for token in feed.tokens], device=device)
+        x_TD, more_TD = functional.embedding(ids_T, parts.embedding_VD), None
+        for layer, block in enumerate(parts.blocks):
+            qkv_TXD = block.qkv(then.normed(x_TD, block.before_attention, more_TD)).view(len(x_TD), -1, parts.width)
+            asks_TXD, value_TGD = qkv_TXD[:, : -parts.groups], qkv_TXD[:, -parts.groups :]
+            if block.head_norms:
+                of_queries, of_keys = block.head_norms
+                query_THD, key_TGD = asks_TXD[:, : parts.heads], asks_TXD[:, parts.heads :]
+                asks_TXD = torch.cat([then.normed(query_THD, of_queries), then.normed(key_TGD, of_keys)], dim=1)
+            found_TD = block.out(then.attended(layer, asks_TXD, value_TGD, layer == last))
             if layer == last:  # keys and values are kept; nothing else is needed of the other positions
-                x_TD, query_THD, looks = x_TD[step.wanted_N], query_THD[step.wanted_N], step.wanted_looks
-            x_TD = block.out(mixed(looks, layer, query_THD)).add_(x_TD)
-            gate_TI, up_TI = block.gate_up(block.before_mlp(x_TD)).chunk(2, dim=-1)
-            x_TD = block.down(functional.silu(gate_TI).mul_(up_TI)).add_(x_TD)
+                x_TD = x_TD[torch.tensor(wanted_rows(feeds), dtype=torch.long, device=device)]
+            gate_up_TI = block.gate_up(then.normed(x_TD, block.before_mlp, found_TD))
+            more_TD = block.down(then.gated(gate_up_TI))
         for feed in feeds:
             feed.place.length += len(feed.tokens)
-        return self.parts.head(self.parts.norm(x_TD)) if len(x_TD) else x_TD
+        return parts.head(then.normed(x_TD, parts.norm, more_TD)) if len(x_TD) else x_TD
 
-    def _step(self, feeds: Sequence[Feed]) -> _Step:
-        weight = self.parts.embedding_VD
-        places, counts = [feed.place for feed in feeds], [len(feed.tokens) for feed in feeds]
-        wanted, ends = [feed.wanted for feed in feeds], [feed.place.length + len(feed.tokens) for feed in feeds]
-        stops = list(accumulate(counts))
-        rows = [row for stop, want in zip(stops, wanted, strict=True) for row in range(stop - want, stop)]
-        positions = [at for end, count in zip(ends, counts, strict=True) for at in range(end - count, end)]
-        cos, sin = self._turned(max(ends))
-        positions_T = torch.tensor(positions, device=weight.device)
-        return _Step(
-            looks_of(places, ends, counts, weight),
-            torch.tensor(rows, dtype=torch.long, device=weight.device),
-            looks_of(places, ends, wanted, weight),
-            cos[positions_T, None],
-            sin[positions_T, None],
-        )
-
-    def _asked(self, layer: int, block: Block, x_TD: Tensor, step: _Step) -> Tensor:
-        """The queries [T, H, D], turned and scaled; keys and values are written."""
-        parts = self.parts
-        heads, groups = parts.heads, parts.groups
-        qkv_THD = block.qkv(block.before_attention(x_TD)).view(len(x_TD), heads + 2 * groups, parts.width)
-        asks_THD = qkv_THD[:, : heads + groups]
-        if block.head_norms:
-            of_queries, of_keys = block.head_norms
-            asks_THD = torch.cat([of_queries(asks_THD[:, :heads]), of_keys(asks_THD[:, heads:])], dim=1)
-        swapped_THD = asks_THD.roll(parts.width // 2, -1)
-        turned_THD = torch.addcmul(asks_THD * step.cos_T1D, swapped_THD, step.sin_T1D)
-        key_TGD = turned_THD[:, heads:]
-        if layer not in self._means_1GD:
-            self._means_1GD[layer] = key_TGD.mean(dim=0, keepdim=True)
-        write(step.looks, layer, key_TGD - self._means_1GD[layer], qkv_THD[:, heads + groups :])
-        return turned_THD[:, :heads].mul_(parts.scale)
+    def _operations(self, feeds: Sequence[Feed]) -> Operations:
+        starts, counts = [feed.place.length for feed in feeds], [len(feed.tokens) for feed in feeds]
+        ends = [start + count for start, count in zip(starts, counts, strict=True)]
+        positions = [at for start, end in zip(starts, ends, strict=True) for at in range(start, end)]
+        positions_T = torch.tensor(positions, device=self.parts.embedding_VD.device)
+        turns_2TD = [turn[positions_T] for turn in self._turned(max(ends))]
+        known = len(self._means_1GD) == len(self.parts.blocks)
+        kind = self._small if self._small and known and len(positions) <= SMALL else InTorch
+        return kind(feeds, turns_2TD, self._means_1GD, self.parts.scale)
 
     def _turned(self, longest: int) -> tuple[Tensor, Tensor]:
         """Cosines and sines [positions, D] of at least so many positions; the first half of the sines is negative."""
@@ -131,3 +101,12 @@ class Forward:
             first, second = sin.chunk(2, dim=-1)
             self._turns = cos, torch.cat([-first, second], dim=-1)
         return self._turns
+
+
+def _small(weight: Tensor) -> type[Operations] | None:
+    """The same compiled, where the network computes in what NumPy knows."""
+    if weight.device.type != "cpu" or weight.dtype != torch.float32 or not compiles():
+        return None
+    from shuyuan.load.small import Compiled
+
+    return Compiled

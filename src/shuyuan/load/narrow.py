@@ -8,8 +8,7 @@ core more when it is asked in several places.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numba
@@ -18,19 +17,10 @@ import torch
 from numba import prange
 from torch import Tensor
 
+from shuyuan.load.compiling import compiled, use_threads
+
 ROWS = 32
 _PLACES = 4  # read at once
-# OpenMP's threads are torch's own: others would share their cores with these, which wait in circles for work.
-numba.config.THREADING_LAYER = "threadsafe"
-
-
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Sums in any order, so that they become sums of vectors; infinities and NaN stay what they are."""
-    numerics = {"reassoc", "contract"}
-    made: Callable[..., Any] = numba.njit(
-        cache=True, nogil=True, parallel=True, error_model="numpy", fastmath=numerics
-    )(function)
-    return made
 
 
 def narrowed(weights: Sequence[Tensor]) -> np.ndarray | None:
@@ -42,7 +32,7 @@ def narrowed(weights: Sequence[Tensor]) -> np.ndarray | None:
     rows = sum(map(len, whole))
     bits_ND = np.zeros((rows + -rows % _PLACES, whole[0].shape[1]), np.uint16)
     lost_N = np.zeros(len(bits_ND), np.uint32)
-    _use_threads(torch.get_num_threads())
+    use_threads()
     start = 0
     for part in whole:
         mine = slice(start, start := start + len(part))
@@ -56,23 +46,12 @@ def product(x_TD: Tensor, bits_ND: np.ndarray) -> Tensor:
     if rows > 1 and rows % 4:  # `_fours` takes whole fours
         x_RD = np.concatenate([x_RD, np.zeros((-rows % 4, x_RD.shape[1]), np.float32)])
     out_RN = np.empty((len(x_RD), len(bits_ND)), np.float32)
-    _use_threads(torch.get_num_threads())
+    use_threads()
     (_one if rows == 1 else _fours)(bits_ND, x_RD, out_RN)
     return torch.from_numpy(out_RN[:rows])
 
 
-_used = threading.local()
-
-
-def _use_threads(wanted: int) -> None:
-    """Let products of this thread use so many. The first call starts them, which sets how many torch uses, too."""
-    if getattr(_used, "threads", 0) != wanted:
-        numba.set_num_threads(min(wanted, numba.config.NUMBA_NUM_THREADS))
-        torch.set_num_threads(wanted)
-        _used.threads = wanted
-
-
-@_compiled
+@compiled(parallel=True)
 def _narrow(whole_ND: Any, bits_ND: Any, lost_N: Any) -> None:
     for n in prange(whole_ND.shape[0]):
         lost = np.uint32(0)
@@ -86,7 +65,7 @@ def _narrow(whole_ND: Any, bits_ND: Any, lost_N: Any) -> None:
 _wide: Any = numba.njit(lambda bits: np.uint32(np.uint32(bits) << np.uint32(16)).view(np.float32))
 
 
-@_compiled
+@compiled(parallel=True)
 def _one(bits_ND: Any, x_1D: Any, out_1N: Any) -> None:
     """Four rows of weights at once, a quarter of them apart."""
     N, D = bits_ND.shape
@@ -102,7 +81,7 @@ def _one(bits_ND: Any, x_1D: Any, out_1N: Any) -> None:
         out_1N[0, n], out_1N[0, q + n], out_1N[0, 2 * q + n], out_1N[0, 3 * q + n] = a, b, c, e
 
 
-@_compiled
+@compiled(parallel=True)
 def _fours(bits_ND: Any, x_RD: Any, out_RN: Any) -> None:
     """Two rows of weights at once, half of them apart, with four of the R rows after the other."""
     N, D = bits_ND.shape

@@ -7,9 +7,7 @@ shares the weights, so several adapters on one base copy them once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cache
-from importlib.util import find_spec
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -17,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from shuyuan.base.progress import say
+from shuyuan.load.compiling import compiles
 
 _WIDTH = 512  # outputs of a float32 product of a few rows: a wider one takes MKL up to twice the time for each
 
@@ -152,22 +150,11 @@ def _narrows(weights: Sequence[Tensor]) -> Any:
     """The weights in bfloat16, for processors on which that was measured to help; None where they would change."""
     if weights[0].dtype != torch.float32 or _wide_vectors():
         return None
-    narrowed = _narrowed()
-    return narrowed and narrowed(weights)
-
-
-@cache
-def _narrowed() -> Callable[[Sequence[Tensor]], Any] | None:
-    if not find_spec("numba"):
+    if not compiles():
         return None
-    try:
-        from shuyuan.load.narrow import narrowed
+    from shuyuan.load.narrow import narrowed
 
-        narrowed([torch.zeros(1, 1)])
-    except (ImportError, OSError, RuntimeError, ValueError) as error:  # another NumPy, no OpenMP, no place to write
-        say(f"answers are slower than they could be, numba does not work here: {str(error).splitlines()[0]}")
-        return None
-    return narrowed
+    return narrowed(weights)
 
 
 def _packs(dtype: torch.dtype) -> bool:
