@@ -358,7 +358,7 @@ def test_held_out_documents_are_looked_up_and_not_learned(school: Workspace, tmp
 
 
 def test_a_share_goes_to_the_lessons_without_giving_the_exam_away(school: Workspace, tmp_path: Path) -> None:
-    found = draft(school, tmp_path / "quiz.jsonl", Quiz(count=60), share=0.5)
+    found = draft(school, tmp_path / "quiz.jsonl", Quiz(count=24), share=0.5)
     uses = [row.use for row in found.rows]
     assert set(uses) == {"learn", "exam"}
     facts = {use: {row.fact for row in found.rows if row.use == use} for use in ("learn", "exam")}

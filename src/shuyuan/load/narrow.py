@@ -19,7 +19,7 @@ from torch import Tensor
 
 from shuyuan.load.compiling import compiled, use_threads
 
-ROWS = 32
+ROWS = 64
 _PLACES = 4  # read at once
 
 
