@@ -22,7 +22,7 @@ SAYS |= {
     "labelled": (0,),
     "Kept": (3,),
 }
-SAYS |= {"Refused": (1, 2), "say": (0,), "Bar": (0, 2), "follow": (1, 3), "broken": (1,)}
+SAYS |= {"Refused": (1, 2), "say": (0,), "Bar": (0, 2), "Wait": (0,), "follow": (1, 3), "broken": (1,)}
 NAMED = ("what", "hint", "fault")
 # What makes a text for somebody else to say: all that stands in it is said.
 TELLERS = ("__str__", "short", "_doubts", "_cost", "verdict", "curves", "_compared")

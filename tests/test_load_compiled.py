@@ -27,6 +27,17 @@ def threads_kept() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+def test_a_network_at_which_our_forward_pass_breaks_off_answers_from_its_own(capsys: pytest.CaptureFixture) -> None:
+    """NumPy knows no bfloat16, so a norm in it is nothing for what is compiled; transformers takes it as it is."""
+    net = tiny_net()
+    net.model.norm.bfloat16()
+    engine = engine_of(net, "tiny", range(9))
+    ours = engine.read([Feed(engine.open(9), range(9), 9)])
+    torch.testing.assert_close(ours, net(torch.arange(9)[None]).logits[0].detach(), rtol=1e-4, atol=1e-4)
+    said = capsys.readouterr().err
+    assert ("our forward pass breaks off: TypeError: " in said) == compiling.compiles()
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.usefixtures("threads_kept")
 def test_products_from_half_the_bytes_are_those_of_whole_weights(threads: int) -> None:

@@ -1,10 +1,11 @@
-"""Talk on stderr: lines of what was done, and bars with the time left."""
+"""Talk on stderr: lines of what was done, bars with the time left, and what is being waited for."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import sys
+import threading
 import time
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -18,9 +19,36 @@ SECONDS_BETWEEN_DRAWS = 0.2
 _BAR = 24
 
 
+class _Line:
+    """The last line of the terminal, which is written again and again. `bars` are shown there before anything else."""
+
+    def __init__(self) -> None:
+        self.pen = threading.RLock()  # one writes at a time
+        self.bars: list[Bar] = []
+        self._drawn = False
+
+    def draw(self, text: str) -> None:
+        with self.pen:
+            sys.stderr.write(f"\r\x1b[K{cut(text, _columns())}")
+            sys.stderr.flush()
+            self._drawn = True
+
+    def erase(self) -> None:
+        with self.pen:
+            if self._drawn:
+                sys.stderr.write("\r\x1b[K")
+                sys.stderr.flush()
+                self._drawn = False
+
+
+_line = _Line()
+
+
 def say(text: str) -> None:
     """Tell the person what was done or derived, in their language. Results go to stdout; talk goes here."""
-    print(told(text), file=sys.stderr, flush=True)
+    with _line.pen:
+        _line.erase()
+        print(told(text), file=sys.stderr, flush=True)
 
 
 def human_seconds(seconds: float) -> str:
@@ -71,16 +99,17 @@ class Bar:
         self.done = self._at_start = done
         self.note = ""
         self._began = self._drawn = time.monotonic()
-        self._live = sys.stderr.isatty() and not os.environ.get("NO_COLOR") and not os.environ.get("CI")
+        self._live = _redraws()
 
     def __enter__(self) -> Bar:
+        _line.bars.append(self)
         if self._live:
             self._draw()
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        if self._live:
-            sys.stderr.write("\r\x1b[K")
+        _line.bars.remove(self)
+        _line.erase()
         if kind is None:
             took = human_seconds(time.monotonic() - self._began)
             say(f"{self.title}: {self._amount(self.total)} in {took}" + (f" · {self.note}" if self.note else ""))
@@ -108,11 +137,38 @@ class Bar:
         note = f" · {self.note}" if self.note else ""
         if self._live:
             full = round(share * _BAR)
-            line = f"{word(self.title)} {'█' * full}{'░' * (_BAR - full)} {told(f'{amount}{left}{note}')}"
-            sys.stderr.write(f"\r\x1b[K{cut(line, _columns())}")
-            sys.stderr.flush()
+            _line.draw(f"{word(self.title)} {'█' * full}{'░' * (_BAR - full)} {told(f'{amount}{left}{note}')}")
         else:
             say(f"{self.title}: {amount}{left}{note}")
+
+
+class Wait:
+    """On a terminal a line that says what is going on and for how long already, until it is over; elsewhere nothing."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self._over = threading.Event()
+
+    def __enter__(self) -> Wait:
+        if _redraws():
+            threading.Thread(target=self._go_on, args=(time.monotonic(),), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over()
+
+    def over(self) -> None:
+        """Take the line away."""
+        with _line.pen:
+            if not self._over.is_set():
+                self._over.set()
+                _line.erase()
+
+    def _go_on(self, began: float) -> None:
+        while not self._over.wait(SECONDS_BETWEEN_DRAWS):
+            with _line.pen:
+                if not _line.bars and not self._over.is_set():
+                    _line.draw(f"{told(self.what)} · {human_seconds(time.monotonic() - began)}")
 
 
 def follow(items: Iterable[T], title: str, total: int, unit: str = "") -> Iterator[T]:
@@ -123,8 +179,13 @@ def follow(items: Iterable[T], title: str, total: int, unit: str = "") -> Iterat
             bar.advance()
 
 
+def _redraws() -> bool:
+    """Whether a line can be written again and again."""
+    return sys.stderr.isatty() and not os.environ.get("NO_COLOR") and not os.environ.get("CI")
+
+
 def _columns() -> int:
     try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns - 1
+        return (os.get_terminal_size(sys.stderr.fileno()).columns or 101) - 1  # 0: a terminal that does not say
     except OSError:
         return 100

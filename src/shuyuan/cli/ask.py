@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from shuyuan.base.progress import say
+from shuyuan.base.progress import Wait, say
 from shuyuan.base.records import ask as conversation
 from shuyuan.cli.shell import Desk
 from shuyuan.cli.shown import cited, footer, in_mode, keep_asked, marked, sources
@@ -37,10 +37,12 @@ shuyuan ask "谁上任？" --tag rules --kind pdf      only from documents with 
 
         workspace = desk.workspace()
         name = self.with_ or default_assistant(workspace)
-        assistant = self.for_us(open_assistant(workspace, name))
+        with Wait(f"opening {name}"):
+            assistant = self.for_us(open_assistant(workspace, name))
         if self.mode:
             assistant = in_mode(assistant, self.mode)
-        (answer,) = assistant.answer([conversation(self.question)])
+        with Wait(f"{name} is answering"):
+            (answer,) = assistant.answer([conversation(self.question)])
         if why := stale(workspace, name):
             say(f"{name} may be out of date: {why}")
         places = sources(workspace, answer)

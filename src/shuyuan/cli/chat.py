@@ -10,7 +10,7 @@ from pydantic import Field
 
 from shuyuan.base.chinese import labelled, told, word
 from shuyuan.base.errors import Fixable, near_miss
-from shuyuan.base.progress import say
+from shuyuan.base.progress import Wait, say
 from shuyuan.base.records import Answer, Assistant, Message
 from shuyuan.base.workspace import Workspace
 from shuyuan.cli.shell import Desk
@@ -85,13 +85,16 @@ class Talk:
         turn = Message("user", question)
         asked = [*self._said, turn]
         pieces = self.assistant.stream(asked)
-        try:
-            while True:
-                print(next(pieces), end="", flush=True)
-        except StopIteration as ended:
-            answer: Answer = ended.value
-        finally:
-            pieces.close()
+        with Wait(f"{self.assistant.name} is answering") as wait:
+            try:
+                while True:
+                    piece = next(pieces)
+                    wait.over()
+                    print(piece, end="", flush=True)
+            except StopIteration as ended:
+                answer: Answer = ended.value
+            finally:
+                pieces.close()
         print()
         self._answer = answer
         if not answer.refused:
@@ -146,7 +149,8 @@ class Talk:
         from shuyuan.recall.grounded import GroundedAssistant
         from shuyuan.teach.teaching import open_assistant, stale
 
-        assistant = self._for_us(open_assistant(self._workspace, name))
+        with Wait(f"opening {name}"):
+            assistant = self._for_us(open_assistant(self._workspace, name))
         if why := stale(self._workspace, name):
             say(f"{name} may be out of date: {why}")
         return assistant.in_mode(self._mode) if self._mode and isinstance(assistant, GroundedAssistant) else assistant

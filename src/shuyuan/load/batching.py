@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary, ref
 import torch
 from torch import Tensor
 
-from shuyuan.load.choosing import Likely, drawn, likelihoods, likely, log_odds
+from shuyuan.load.choosing import Likely, drawn, likely, likely_each, log_odds
 from shuyuan.load.drafting import HOPEFUL, LONGEST, SURE, Drafts
 from shuyuan.load.engines import TRIAL, Engine, Feed, engine_of
 from shuyuan.load.model import Model
@@ -224,7 +224,7 @@ class Batcher:
         """Say the tokens that follow, as far as the draft was right, or measure them; whether the row has ended."""
         if row.ask.follow:
             follow = row.ask.follow[len(row.likelihoods) :][: feed.wanted]
-            row.likelihoods += likelihoods(logits_NV, follow, best_N)
+            row.likelihoods += likely_each(logits_NV, follow, best_N)
             return row.unread == 0
         drafted = list(feed.tokens[1:]) if feed.wanted > 1 else []
         ended, kept = False, 0

@@ -57,7 +57,7 @@ def likely(logits_V: Tensor, token: int, count: int) -> Likely:
     return Likely(token, float(nats_V[token]), tuple(zip(tokens.tolist(), values.tolist(), strict=True)))
 
 
-def likelihoods(logits_NV: Tensor, tokens: Sequence[int], best: Sequence[int]) -> list[Likely]:
+def likely_each(logits_NV: Tensor, tokens: Sequence[int], best: Sequence[int]) -> list[Likely]:
     """How likely each of N tokens is, by the logits of its place; `best` has the likeliest there."""
     both_N2 = torch.tensor([*zip(tokens, best, strict=True)], device=logits_NV.device)
     wide_NV = logits_NV.float()

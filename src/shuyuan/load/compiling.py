@@ -22,8 +22,9 @@ def compiles() -> bool:
         from shuyuan.load.narrow import narrowed
 
         narrowed([torch.zeros(1, 1)])
-    except (ImportError, OSError, RuntimeError, ValueError) as error:  # another NumPy, no OpenMP, no place to write
-        say(f"answers are slower than they could be, numba does not work here: {str(error).splitlines()[0]}")
+    except Exception as error:  # another NumPy, no OpenMP, no place to write, errors of its compiler
+        why = f"{type(error).__name__}: {error}".splitlines()[0]
+        say(f"answers are slower than they could be, numba does not work here: {why}")
         return False
     return True
 

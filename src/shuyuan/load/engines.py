@@ -71,12 +71,22 @@ def engine_of(net: Any, name: str, trial: Sequence[int]) -> Engine:
         except RuntimeError as error:  # of oneDNN, where it has no such order for this processor
             say(f"{name} answers from its weights as they are: {str(error).splitlines()[0]}")
             fast = Forward(net, False)
-        off, most = distance(fast, net, trial), TOLERANCE[net.dtype]
-        if off <= most:
+        why = _wrong(fast, net, trial)
+        if not why:
             return fast
-        why = f"the logits would be {off:.2g} away from transformers', and {most:.2g} is what rounding explains"
     say(f"{name} answers at the speed of transformers, not at ours: {why}")
     return Generic(net)
+
+
+def _wrong(engine: Engine, net: Any, trial: Sequence[int]) -> str:
+    """Why an engine is not to be used, or nothing when its logits are those of the network."""
+    try:
+        off, most = distance(engine, net, trial), TOLERANCE[net.dtype]
+    except Exception as error:  # what breaks off in a compiler, or at a network that only looks like the others
+        return f"our forward pass breaks off: {f'{type(error).__name__}: {error}'.splitlines()[0]}"
+    if off <= most:
+        return ""
+    return f"the logits would be {off:.2g} away from transformers', and {most:.2g} is what rounding explains"
 
 
 def _copies(net: Any, name: str) -> bool:
