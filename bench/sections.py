@@ -19,15 +19,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from corpora import LEAST, MOST, fetched
 from paired import keep, place, stamp
 
 from shuyuan.base.files import fingerprint
 from shuyuan.base.progress import say
 from shuyuan.base.records import Passage, Question
-from shuyuan.examine.statistics import compare
-from shuyuan.examine.tuning import CONSTANTS, DEPTHS, MEASURES, WEIGHTS, halves, measured, ndcg
+from shuyuan.examine.tuning import DEPTHS, MEASURES, best_settings, halves, measured
 from shuyuan.load.embedder import open_embedder
 from shuyuan.read.reading import read_file
 from shuyuan.recall.fuse import Fuse
@@ -97,26 +95,12 @@ def direction(headings: Mapping[str, str], held: Mapping[str, Passage], library:
     figures: dict[str, Any] = {"n": len(asked)}
     for leg, fuse in LEGS.items():
         figures[leg] = measured(fuse, asked, lists, gold)
-    development, held_out = halves(asked, {})
-
-    def scores(fuse: Fuse, of: list[Question]) -> np.ndarray:
-        found = [[one.id for one in fuse.fuse(of.dense, of.words, of.foreign)] for of in (lists[q.id] for q in of)]
-        return np.array([ndcg(ranked, gold[q.id]) for ranked, q in zip(found, of, strict=True)])
-
-    grid = [Fuse(depth=d, k=k, word_weight=w) for d, k, w in itertools.product(DEPTHS, CONSTANTS, WEIGHTS)]
-    best = max(grid, key=lambda fuse: float(scores(fuse, development).mean()))
-    seen, unseen = (
-        compare(("best", scores(best, half)), ("default", scores(Fuse(), half)), [q.fact for q in half])
-        for half in (development, held_out)
-    )
-    assert seen is not None
-    assert unseen is not None
-    taken = best if seen.low is not None and seen.low > 0 and unseen.difference >= 0 else Fuse()
+    tuned = best_settings(library, asked, gold, {})
     figures["tuned"] = {
-        "n": len(held_out),
-        "chosen": taken.model_dump(),
-        "before": measured(Fuse(), held_out, lists, gold),
-        "after": measured(taken, held_out, lists, gold),
+        "n": len(halves(asked, {})[1]),
+        "chosen": tuned.chosen.model_dump(),
+        "before": tuned.before,
+        "after": tuned.after,
     }
     return figures
 

@@ -17,7 +17,7 @@ from shuyuan.base.files import read_json
 from shuyuan.base.records import Example, Message, Question
 from shuyuan.base.workspace import Workspace, home
 from shuyuan.load.pulling import present
-from shuyuan.prepare.leak import Hit, check_leaks, near_duplicates, normal, refuse, units
+from shuyuan.prepare.leak import Hit, check_leaks, near_duplicates, normal, other_answers, refuse, units
 from shuyuan.prepare.likeness import Read, likeness, other_names
 from shuyuan.prepare.meaning import Said, alike, said
 from shuyuan.prepare.questions import exam_questions, examples, read_questions
@@ -90,6 +90,53 @@ def test_a_long_question_is_found_by_a_long_run() -> None:
 )
 def test_paraphrases_and_other_questions_pass_even_with_the_same_answer(asked: str, learned: str) -> None:
     check_leaks([example(learned, "16")], [question(asked)])
+
+
+PRICE = "What does the 2026 wholesale catalogue give as the price of one crate of {}?"
+
+
+@pytest.mark.parametrize(
+    ("reply", "gold", "differ"),
+    [
+        ("478 euros", "523 euros", True),
+        ("It is 478 euros.", "523", True),
+        ("It is ４７８ euros.", "478", False),
+        ("five working days", "5 working days", False),
+        ("五个工作日", "five working days", False),
+        ("五个工作日", "six working days", True),
+        ("三十天", "thirty days", False),  # numbers that are not understood
+        ("三十天", "3 days", False),
+        ("Li Wei is in the Legal department", "Sales department", True),
+        ("The northern hall.", "in the northern hall", False),
+        ("the old northern hall", "the new northern hall", False),  # half of the words: not sure
+        ("张三", "李四", True),
+        ("副山长", "山长", False),
+        ("山长", "the head", False),  # of two scripts nothing can be said
+        ("no 🙂", "yes", True),
+        ("", "yes", False),
+    ],
+)
+def test_answers_that_are_certainly_different(reply: str, gold: str, differ: bool) -> None:
+    assert other_answers([reply], [gold]) == other_answers([gold], [reply]) == differ
+    assert not other_answers([reply, gold], [gold])
+    assert not other_answers([], [gold])
+    assert not other_answers([reply], [])
+
+
+def test_what_is_made_from_a_table_asks_for_different_things() -> None:
+    asked = replace(question(PRICE.format("figs")), answers=("523 euros", "523"))
+    check_leaks([example(PRICE.format("pears"), "478 euros")], [asked])
+    for turns in (
+        (PRICE.format("pears"), "523 euros"),  # the same answer: it may ask the same
+        (PRICE.format("pears"),),
+        (PRICE.format("figs"), "478 euros"),  # the very words
+        (PRICE.format("pears"), "478 euros", "And figs?", "523 euros"),
+    ):
+        with pytest.raises(Fixable, match="1 of 1"):
+            check_leaks([example(*turns)], [asked])
+    (found,) = hits(Said(example("What rank is taken?", "16"), "What rank is taken?"), 0.999, question("Which rank?"))
+    assert found.sure
+    assert hits(Said(example("What rank is taken?", "8"), "What rank is taken?"), 0.999, question("Which rank?")) == []
 
 
 def test_every_hit_is_counted_and_twenty_are_listed() -> None:

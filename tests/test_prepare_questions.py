@@ -180,6 +180,37 @@ def test_near_duplicates_share_a_side_and_a_made_up_fact() -> None:
     assert len(learned) == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("q.csv", "问题,標準答案,用途,來源\n谁上任？,山长 | 院长,考,a.md\n"),
+        ("q.md", "# 题库\n\n| 问题 | 答案 | 用途 | 来源 |\n|-|-|-|-|\n| 谁上任？ | 山长 \\| 院长 | 考试 | a.md |\n"),
+    ],
+)
+def test_the_head_of_a_table_may_be_chinese(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text, encoding="gb18030" if name == "q.csv" else "utf-8")
+    (one,), _ = read_questions(tmp_path / name)
+    assert (one.question, one.answers, one.use, one.source) == ("谁上任？", ("山长", "院长"), "exam", "a.md")
+
+
+def test_two_names_of_one_column_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "q.csv").write_text("问题,question,答案\n谁？,who?,他\n", encoding="utf-8")
+    with pytest.raises(Fixable, match="a column stands there twice"):
+        read_questions(tmp_path / "q.csv")
+
+
+def test_rows_of_a_price_list_are_split_one_by_one() -> None:
+    asked = "按总部和各地分店都要遵守的本公司 2026 年秋季批发目录的规定，一箱产自北方各个果园的{}批发价格是多少元？"
+    priced = [replace(row(asked.format(name)), answers=(f"{n} 元",)) for n, name in enumerate("梨桃杏李枣")]
+    assert len(near_duplicates([one.question for one in priced])) == 10
+    learned, asked = Split(share=0.5, seed=1).split(priced)
+    assert len({one.fact for one in learned + asked}) == 5
+    assert learned
+    assert asked
+    same = [replace(one, answers=("9 元",)) for one in priced]
+    assert sorted(len(side) for side in Split(share=0.5, seed=1).split(same)) == [0, 5]
+
+
 def test_a_free_row_between_both_sides_is_refused() -> None:
     base = "the quick brown fox jumps over the lazy dog while the curious cat watches from the old stone wall"
     left, right = f"{base} near the mill", f"in spring {base}"

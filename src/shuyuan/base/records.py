@@ -175,6 +175,11 @@ class Example:
         return self.messages + self.rejected
 
     @property
+    def replies(self) -> tuple[str, ...]:
+        """All that is answered in it, the rejected ending's answers too."""
+        return tuple(message.content for message in self.turns if message.role == "assistant")
+
+    @property
     def content(self) -> tuple[Any, ...]:
         """What a fingerprint is made of; without a rejected ending it is what it always was."""
         endings = (self.messages, self.rejected) if self.rejected else (self.messages,)

@@ -57,9 +57,21 @@ def tune(library: Library, material: Material, asked: Sequence[Question]) -> Tun
     Raises Fixable when fewer than ten facts would be left in either half.
     """
     used, relevant, left_out = with_evidence(material, asked)
+    tuned = best_settings(library, used, relevant, left_out)
+    if tuned.chosen != library.fuse:
+        library.settle(tuned.chosen, material.passages())
+    return tuned
+
+
+def best_settings(
+    library: Library,
+    used: Sequence[Question],
+    relevant: Mapping[str, Collection[str]],
+    left_out: Mapping[str, int],
+) -> Tuned:
+    """What `tune` chooses by questions whose passages are known; the library stays as it is."""
     development, held_out = halves(used, left_out)
-    depth = max(DEPTHS)
-    lists = dict(zip([q.id for q in used], library.rankings([q.text for q in used], depth), strict=True))
+    lists = dict(zip([q.id for q in used], library.rankings([q.text for q in used], max(DEPTHS)), strict=True))
 
     def scores(fuse: Fuse, of: Sequence[Question]) -> np.ndarray:
         return np.array([ndcg(_ranked(fuse, lists[q.id]), relevant[q.id]) for q in of])
@@ -75,8 +87,6 @@ def tune(library: Library, material: Material, asked: Sequence[Question]) -> Tun
     assert unseen is not None
     better = seen.low is not None and seen.low > 0 and unseen.difference >= 0
     chosen = best if better else default
-    if chosen != library.fuse:
-        library.settle(chosen, material.passages())
     before, after = (measured(fuse, held_out, lists, relevant) for fuse in (default, chosen))
     return Tuned(best, chosen, seen, unseen, before, after, left_out)
 

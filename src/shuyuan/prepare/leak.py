@@ -6,7 +6,7 @@ import math
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
@@ -27,12 +27,15 @@ WRITTEN_NUMBERS = {word: str(value) for value, word in enumerate(_ENGLISH_COUNTS
 }
 _MOST_SHOWN = 20
 _REMEMBERED = 1024  # messages
+_ANSWERS = 1 << 16  # that are remembered, too
 _BANDS = 32  # of 4 rows each: a pair at Jaccard .8 is missed once in ten million
 _ROWS = 4
 _HAN_RANGES = ((0x3400, 0x4DC0), (0x4E00, 0xA000), (0xF900, 0xFB00))
 _HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
 _UNIT = re.compile(r"[^\s\u2e80-\u9fff\uac00-\ud7af\U00020000-\U000323af]+|\S")
 _ASKED = re.compile(r"(?:[^。！？!?；;\n.]|\.(?!\s))+[？?]")
+_HAN_NUMERALS = frozenset("〇零一二三四五六七八九十百千万亿两")
+_SAME_WORDS = "the same words"
 _SENTENCE_END = re.compile(r"[。！？!?；;\n]+|\.\s")
 
 
@@ -55,6 +58,8 @@ def leaks(examples: Iterable[Example], questions: Sequence[Question]) -> list[Hi
       or a run of half of them that is as long as 13 words. 13 words alone, the usual rule for benchmarks, would
       miss nearly all questions, which are shorter; a smaller number would refuse honest paraphrases;
     - a learned question of at least 8 units stands whole in it and is at least half of it.
+    A question of which the words are not quite the same, and that is answered otherwise (`other_answers`), asks another
+    thing: of what is made from a table, most is the same.
 
     Besides, an answer that is to be learned may not say a question's evidence, that is such a run of it with a gold
     answer, unless example and question name the same `fact`: teaching a fact in some wordings and asking it in others
@@ -66,6 +71,8 @@ def leaks(examples: Iterable[Example], questions: Sequence[Question]) -> list[Hi
     for example in examples if questions else ():
         for message in example.turns:
             found = list(exam.given_away(message.content, message.role == "user"))
+            if message.role == "user":
+                found = [one for one in found if one[1] == _SAME_WORDS or not _asks_another(example, questions[one[0]])]
             if message.role == "assistant" and message.learned:
                 found += [
                     (index, f"it teaches the evidence: {why}")
@@ -95,6 +102,50 @@ def refuse(hits: Sequence[Hit], asked: int) -> None:
 
 def _same_fact(example: Example, question: Question) -> bool:
     return bool(question.fact) and example.fact == question.fact
+
+
+def _asks_another(example: Example, question: Question) -> bool:
+    """Whether all that is said in it is another answer than the question's."""
+    if any(_says_gold(message.content, question) for message in example.turns):
+        return False
+    return other_answers(example.replies, question.answers)
+
+
+def other_answers(replies: Sequence[str], answers: Sequence[str]) -> bool:
+    """Whether none of the replies is one of the answers in other words, as far as can be seen; False without either.
+
+    They are different when both hold numbers and none in common; or else, in one script, when neither holds all words
+    of the other and less than half of their words are the same.
+    """
+    return bool(replies and answers) and all(_differ(_told(a), _told(b)) for a in replies for b in answers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What an answer is told from others by."""
+
+    words: frozenset[str]
+    numbers: frozenset[str]
+    han: bool
+
+
+def _differ(one: _Told, other: _Told) -> bool:
+    if one.numbers and other.numbers:
+        return not one.numbers & other.numbers
+    if one.han != other.han or one.words <= other.words or other.words <= one.words:
+        return False
+    return 2 * len(one.words & other.words) < len(one.words | other.words)
+
+
+@lru_cache(_ANSWERS)
+def _told(text: str) -> _Told:
+    words = units(text)
+    numbers = {word for word in words if any(letter.isdigit() for letter in word)}
+    for at, word in enumerate(words):
+        beside = {*words[max(0, at - 1) : at], *words[at + 1 : at + 2]}
+        if word in WRITTEN_NUMBERS and not (word in _HAN_NUMERALS and beside & _HAN_NUMERALS):  # 三十 is neither
+            numbers.add(WRITTEN_NUMBERS[word])
+    return _Told(frozenset(words), frozenset(numbers), any(_is_han(word) for word in words))
 
 
 def _says_gold(text: str, question: Question) -> bool:
@@ -151,9 +202,12 @@ def _simplified_by_traditional() -> dict[int, int]:
     return {ord(one): ord(other) for one, other in zip(han, turned, strict=True) if one != other and len(other) == 1}
 
 
-def near_duplicates(texts: Sequence[str], similar: float = SIMILAR) -> list[tuple[int, int, float]]:
+def near_duplicates(
+    texts: Sequence[str], similar: float = SIMILAR, counts: Callable[[int, int], bool] = lambda i, j: True
+) -> list[tuple[int, int, float]]:
     """All pairs (i, j, Jaccard), i < j, of texts whose character 5-grams overlap by at least `similar`.
 
+    `counts`: whether a pair is looked at. Where many texts are near each other, that decides how long it takes.
     Candidates come from MinHash-LSH (rensa; 128 permutations in 32 bands, fixed seed), each verified exactly, so the
     result has no false pairs, is the same on every run, and for `similar` ≥ 0.5 misses less than one pair in 100.
     """
@@ -166,7 +220,7 @@ def near_duplicates(texts: Sequence[str], similar: float = SIMILAR) -> list[tupl
     pairs = []
     for i, sketch in enumerate(sketches):
         for j in sorted(set(index.query(sketch))):
-            if i < j and grams[i] and grams[j]:
+            if i < j and grams[i] and grams[j] and counts(i, j):
                 jaccard = len(grams[i] & grams[j]) / len(grams[i] | grams[j])
                 if jaccard >= similar:
                     pairs.append((i, j, jaccard))
@@ -224,7 +278,7 @@ class _Exam:
 
     def _same(self, text: str) -> Iterator[tuple[int, str]]:
         for wording in sorted({normal(part) for part in (text, *_SENTENCE_END.split(text))} - {""}):
-            yield from ((index, "the same words") for index in self._equal.get(wording, ()))
+            yield from ((index, _SAME_WORDS) for index in self._equal.get(wording, ()))
 
     def _run(self, words: Sequence[str]) -> Iterator[tuple[int, str]]:
         for run, grams in self._runs.items():

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shuyuan.base.records import Example, Question
-from shuyuan.prepare.leak import Hit, normal, sentences_asked, units
+from shuyuan.prepare.leak import Hit, normal, other_answers, sentences_asked, units
 from shuyuan.prepare.likeness import Reads, likeness, other_names
 from shuyuan.prepare.translation import LABELS, Tells, gains
 from shuyuan.read.language import language
@@ -140,7 +140,9 @@ def _one_fact(example: Example, question: Question) -> bool:
 
 
 def _may_ask_the_same(lesson: Said, question: Question, near: float, why: str) -> bool:
-    """Whether names, numbers and denials are the same, and the two are a copy where their fact is."""
+    """Whether names, numbers, denials and the answer are the same, and the two are a copy where their fact is."""
+    if other_answers(lesson.example.replies, question.answers):
+        return False
     if _one_fact(lesson.example, question) and (why == _OTHER_TONGUE or near < SAME_FACT):
         return False
     if why == _OTHER_TONGUE:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from shuyuan.base.errors import Fixable
+from shuyuan.prepare.leak import simplified
 
 Header = Callable[[Sequence[str], str], Sequence[str]]
 Rows = Iterator[tuple[int, dict[str, str]]]
@@ -17,8 +18,20 @@ QUESTION_LINE = re.compile(
     r"\s*(?:[-*+]|\d+[.)、])?\s*\**(?:Q(?:uestion)?\s*\d*|问题?\s*\d*)\s*[:：]\**\s*(.+)", re.IGNORECASE
 )
 ANSWER_LINE = re.compile(r"\s*(?:[-*+])?\s*\**(?:A(?:nswer)?\s*\d*|答案?\s*\d*)\s*[:：]\**\s*(.*)", re.IGNORECASE)
+_COLUMNS_IN_CHINESE = {
+    **dict.fromkeys(("问题", "题目", "提问"), "question"),
+    **dict.fromkeys(("答案", "标准答案"), "answer"),
+    **dict.fromkeys(("回答", "回复"), "reply"),
+    **{"事实": "fact", "用途": "use", "语言": "language", "来源": "source", "依据": "evidence"},
+    **{"类型": "kind", "选项": "choices"},
+}
 _HEADING = re.compile(r"#{1,6}\s+(.+?[?？])\s*#*$")
 _BAR = re.compile(r"(?<!\\)\|")
+
+
+def column_of(name: str) -> str:
+    """The column that the head of a table names, in Chinese or in any case."""
+    return _COLUMNS_IN_CHINESE.get(simplified(name), name.lower())
 
 
 def workbook_rows(data: bytes, path: Path, header: Header) -> Rows:
@@ -55,8 +68,8 @@ def markdown_rows(text: str, path: Path, header: Header) -> Rows:
     columns: Sequence[str] = ()
     asked, told, at = "", [""], 0
     for number, line in enumerate([*lines, "# "], start=1):
-        cells = [cell.strip().replace("\\|", "|") for cell in _BAR.split(line.strip().strip("|"))]
-        if line.strip().startswith("|") and (columns or "question" in [cell.lower() for cell in cells]):
+        cells = _cells(line)
+        if line.strip().startswith("|") and (columns or "question" in map(column_of, cells)):
             if not columns:
                 columns = header(cells, f"{path}:{number}")
             elif len(cells) != len(columns):
@@ -83,8 +96,14 @@ def markdown_rows(text: str, path: Path, header: Header) -> Rows:
 def looks_like_markdown(text: str) -> bool:
     """Whether a question file is a note: a table of questions, or lines that ask and answer."""
     lines = text.splitlines()
-    table = any(line.strip().startswith("|") and "question" in line.lower() for line in lines)
-    return table or any(_HEADING.match(line) or QUESTION_LINE.match(line) for line in lines)
+    tables = (_cells(line) for line in lines if line.strip().startswith("|"))
+    return any("question" in map(column_of, cells) for cells in tables) or any(
+        _HEADING.match(line) or QUESTION_LINE.match(line) for line in lines
+    )
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip().replace("\\|", "|") for cell in _BAR.split(line.strip().strip("|"))]
 
 
 def _cell(value: object) -> str:

@@ -13,8 +13,8 @@ from shuyuan.base.errors import Fixable, near_miss
 from shuyuan.base.files import fingerprint
 from shuyuan.base.records import Example, Kept, Message, Question
 from shuyuan.prepare.conversations import identified
-from shuyuan.prepare.leak import normal
-from shuyuan.prepare.question_forms import WORKBOOKS, looks_like_markdown, markdown_rows, workbook_rows
+from shuyuan.prepare.leak import normal, simplified
+from shuyuan.prepare.question_forms import WORKBOOKS, column_of, looks_like_markdown, markdown_rows, workbook_rows
 from shuyuan.prepare.rows import csv_rows, json_lines
 from shuyuan.read.encoding import decode
 from shuyuan.read.formats import load
@@ -26,6 +26,7 @@ COLUMNS = (
 )
 KINDS = ("paraphrase", "reversed", "two-passage", "changed-fact", "cross-language", "unanswerable", "choice")
 USES = ("learn", "exam")
+_USES_IN_CHINESE = {"学": "learn", "学习": "learn", "考": "exam", "考试": "exam"}
 ALTERNATIVES = " | "
 LIKE = '{"question": …, "answer": …}'
 REFUSALS = {"zh": "资料里没有这个问题的答案。", "en": "The material does not answer this question."}
@@ -140,11 +141,13 @@ def wording(row: Row) -> str:
 
 
 def _columns(names: Sequence[str], place: str) -> Sequence[str]:
-    """The header's columns in lower case, checked."""
-    columns = [name.lower() for name in names]
-    for column in columns:
+    """The header's columns by their names in lower case, checked."""
+    columns = [column_of(name) for name in names]
+    for column, name in zip(columns, names, strict=True):
         if column not in COLUMNS:
-            raise Fixable(f"unknown column '{column}'", near_miss(column, COLUMNS), place)
+            raise Fixable(f"unknown column '{name}'", near_miss(column, COLUMNS), place)
+        if columns.count(column) > 1:
+            raise Fixable("a column stands there twice", "remove one", place)
     if "question" not in columns:
         raise Fixable("there is no column 'question'", f"columns can be: {', '.join(COLUMNS)}", place)
     return columns
@@ -157,6 +160,7 @@ def _row(values: dict[str, Any], where: str, place: str) -> Row:
     plain = {column: _word(values, column, where) for column in COLUMNS if column not in ("answer", "choices")}
     if not plain["question"]:
         raise Fixable("this row has no 'question'", "fill it in, or delete the row", where)
+    plain["use"] = _USES_IN_CHINESE.get(simplified(plain["use"]), plain["use"])
     if plain["use"] not in ("", *USES):
         raise Fixable(f"'use' cannot be '{plain['use']}'", near_miss(plain["use"], USES), where)
     answers = tuple(dict.fromkeys(answer for answer in _answers(values.get("answer"), where) if answer))

@@ -12,7 +12,7 @@ from pydantic import Field
 from shuyuan.base.errors import Fixable
 from shuyuan.base.files import fingerprint
 from shuyuan.base.settings import Settings
-from shuyuan.prepare.leak import near_duplicates, normal
+from shuyuan.prepare.leak import near_duplicates, normal, other_answers
 from shuyuan.prepare.questions import Row
 
 
@@ -27,11 +27,16 @@ class Split(Settings):
     def split(self, rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
         """(rows to learn from, rows for the exam), both in the order given, each row with its fact filled in.
 
-        Rows whose `use` is given stay there. The others move as clusters: near duplicates and one fact together. A
+        Rows whose `use` is given stay there. The others move as clusters: one fact together, and near duplicates unless
+        their answers are different: these ask different things, as the rows of a price list do. A
         cluster that comes near the wording of a row with a given `use` goes where that row is; one that comes near
         both kinds is a `Fixable`.
         """
-        pairs = [(i, j) for i, j, _ in near_duplicates([row.question for row in rows])]
+        answers = [(*row.answers, *filter(None, [row.reply])) for row in rows]
+        near = near_duplicates(
+            [row.question for row in rows], counts=lambda i, j: not other_answers(answers[i], answers[j])
+        )
+        pairs = [(i, j) for i, j, _ in near]
         facts = _named_facts(rows, pairs)
         free = [index for index, row in enumerate(rows) if not row.use]
         cluster = _clusters(

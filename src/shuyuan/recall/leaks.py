@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from shuyuan.load.model import Model
 
 MOST = 20_000  # texts of the lessons that are compared by meaning
-_RULES = 4  # raised when what counts as a leak by meaning changes
+_RULES = 5  # raised when what counts as a leak by meaning changes
 _FILE = "leaks.json"
 
 
@@ -65,6 +65,7 @@ def find_leaks(
     lessons, left_out = said(examples, MOST)
     why = f"{left_out:,} further texts were compared by words only" if left_out else ""
     facts = [one.example.fact for one in lessons], [question.fact for question in questions]
+    answers = [one.example.replies for one in lessons], [question.answers for question in questions]
     texts = [one.text for one in lessons], [question.text for question in questions]
     file = workspace.folder / "cache" / _FILE
     translators = [name for name, entry in entries().items() if entry.translates]
@@ -73,7 +74,7 @@ def find_leaks(
         alone = f"translations were told by the embedder alone, which finds fewer: shuyuan pull {translators[0]}"
         say(alone)
         why = "; ".join(filter(None, (why, alone)))
-    looked_at = fingerprint(_RULES, embedder, second, texts, facts)
+    looked_at = fingerprint(_RULES, embedder, second, texts, facts, answers)
     if not (once and file.exists() and read_json(file).get("clean") == looked_at):
         from shuyuan.load.embedder import open_embedder
 
