@@ -146,9 +146,13 @@ def test_rows_that_were_meant_otherwise_are_named(
     }
     for name, row in rows.items():
         (tmp_path / name).write_text(json.dumps(row, ensure_ascii=False), "utf-8")
-    add(workspace, [tmp_path / name for name in rows])
+    (tmp_path / "题库.csv").write_text("题目,答案\n几时？,初八\n", "gb18030")
+    (tmp_path / "phones.csv").write_text("name,phone\nLi,7\n", "utf-8")
+    add(workspace, [tmp_path / name for name in (*rows, "题库.csv", "phones.csv")])
     told = [line for line in capsys.readouterr().err.splitlines() if "its rows" in line]
-    assert [line.partition(": its rows are ")[2].partition(",")[0] for line in told] == ["examples", "questions"]
+    assert [line.partition(": its rows are ")[2].partition(",")[0] for line in told] == [
+        *("examples", "questions", "questions")
+    ]
     assert told[0].endswith(f"shuyuan add --data {tmp_path / '对话 ＡＢ🎓.jsonl'}")
     assert told[1].endswith(f"shuyuan add --questions {tmp_path / 'quiz.json'}")
 

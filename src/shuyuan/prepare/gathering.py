@@ -17,6 +17,7 @@ from shuyuan.base.records import Document, Example, Kept, Passage
 from shuyuan.prepare.chunk import Chunk
 from shuyuan.prepare.conversations import Tally, read_data
 from shuyuan.prepare.dataset_info import FILE, read_dataset_info
+from shuyuan.prepare.question_forms import column_of
 from shuyuan.prepare.rows import read_rows
 from shuyuan.prepare.shapes import TEXT, Shape, recognise
 from shuyuan.prepare.sources import Roots
@@ -108,11 +109,12 @@ def _sample(file: DataFile) -> Collection[int] | None:
 
 def rather(path: Path) -> Literal["data", "questions", ""]:
     """What a file that was added as a document is rather for, by its first row; "" where it may well be a document."""
-    if not path.is_file() or path.suffix.lower() not in (".json", ".jsonl"):
+    if not path.is_file() or path.suffix.lower() not in (".json", ".jsonl", ".csv"):
         return ""
     try:
         place, row = next(read_rows(path))
-        if "question" in row and ("answer" in row or "answers" in row):
+        columns = {column_of(name) for name in row}
+        if "question" in columns and columns & {"answer", "answers"}:
             return "questions"
         return "" if recognise(row, place) == TEXT else "data"
     except (Fixable, StopIteration):
