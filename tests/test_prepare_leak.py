@@ -17,9 +17,11 @@ from shuyuan.base.files import read_json
 from shuyuan.base.records import Example, Message, Question
 from shuyuan.base.workspace import Workspace, home
 from shuyuan.load.pulling import present
-from shuyuan.prepare.leak import Hit, check_leaks, near_duplicates, normal, other_answers, refuse, units
+from shuyuan.prepare.forms import Forms, other_answers
+from shuyuan.prepare.leak import Hit, check_leaks, near_duplicates, refuse
 from shuyuan.prepare.likeness import Read, likeness, other_names
 from shuyuan.prepare.meaning import Said, alike, said
+from shuyuan.prepare.normal import normal, units
 from shuyuan.prepare.questions import exam_questions, examples, read_questions
 from shuyuan.prepare.split import Split
 from shuyuan.read.language import language
@@ -137,6 +139,36 @@ def test_what_is_made_from_a_table_asks_for_different_things() -> None:
     (found,) = hits(Said(example("What rank is taken?", "16"), "What rank is taken?"), 0.999, question("Which rank?"))
     assert found.sure
     assert hits(Said(example("What rank is taken?", "8"), "What rank is taken?"), 0.999, question("Which rank?")) == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "names", "part"),
+    [
+        ("请问{}在公司的哪个部门工作？", ("陈静军", "李伟", "赵静军", "王芳", "周磊"), "静军"),
+        ("Where does {} work now, please?", ("Anna Huber", "Ben Lang", "Anna Lang", "Mia Kraus", "Leo Graf"), "Huber"),
+    ],
+)
+def test_questions_of_one_form_ask_for_different_things_even_with_the_same_answer(
+    asked: str, names: Sequence[str], part: str
+) -> None:
+    rows = [(asked.format(name), ("销售部", "法务部")[at % 2]) for at, name in enumerate(names)]
+    first, _, like, *_ = [text for text, _ in rows]
+    exam = replace(question(first), answers=("销售部",))
+    check_leaks([example(*row) for row in rows[1:]], [exam])
+    with pytest.raises(Fixable, match="1 of 1"):
+        check_leaks([example(*row) for row in rows], [exam])  # the very words are among them
+
+    def forms(shown: Sequence[tuple[str, str]]) -> Forms:
+        found = Forms([first])
+        for text, answer in shown:
+            found.show(text, [answer])
+        return found
+
+    assert forms(rows).other_things(like, first)
+    assert not forms(rows).other_things(first, first)
+    assert not forms(rows).other_things(asked.format(part), first), "a part of the name may mean the same"
+    assert not forms(rows[:4]).other_things(like, first), "too few to see a form"
+    assert not forms([(text, "销售部") for text, _ in rows]).other_things(like, first), "all have one answer"
 
 
 def test_every_hit_is_counted_and_twenty_are_listed() -> None:

@@ -22,8 +22,8 @@ from shuyuan.prepare.blocks import blocks, plain, sentences
 from shuyuan.prepare.chunk import Chunk
 from shuyuan.prepare.distract import swapped, with_choices
 from shuyuan.prepare.gates import gated, gives_away
-from shuyuan.prepare.leak import normal, units
 from shuyuan.prepare.making import Item, items
+from shuyuan.prepare.normal import normal, units
 from shuyuan.prepare.questions import read_questions
 from shuyuan.prepare.quiz import Quiz
 from shuyuan.prepare.spans import spans

@@ -21,8 +21,9 @@ from shuyuan.measure.accuracy import Accuracy
 from shuyuan.prepare.asking import judged, written
 from shuyuan.prepare.chunk import Chunk
 from shuyuan.prepare.gates import Finds, gated
-from shuyuan.prepare.leak import near_duplicates, units
+from shuyuan.prepare.leak import near_duplicates
 from shuyuan.prepare.making import Item
+from shuyuan.prepare.normal import units
 from shuyuan.prepare.questions import Row, as_lines, exam_questions, examples
 from shuyuan.prepare.quiz import Quiz, rows
 from shuyuan.prepare.split import Split

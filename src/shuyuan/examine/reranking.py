@@ -25,7 +25,7 @@ from shuyuan.base.records import Passage, Question
 from shuyuan.examine.statistics import Comparison, compare
 from shuyuan.examine.tuning import halves, measures, ndcg, with_evidence
 from shuyuan.load.embedder import Embedder
-from shuyuan.prepare.leak import normal
+from shuyuan.prepare.normal import normal
 from shuyuan.recall.learning import Lesson, learn, teaching
 from shuyuan.recall.reranking import FIRST, Reranker, Seen, begun
 from shuyuan.recall.searching import Library

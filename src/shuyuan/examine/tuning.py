@@ -18,7 +18,7 @@ from shuyuan.base.material import Material
 from shuyuan.base.records import Question
 from shuyuan.examine.relevance import relevant_passages
 from shuyuan.examine.statistics import Comparison, compare
-from shuyuan.prepare.leak import normal
+from shuyuan.prepare.normal import normal
 from shuyuan.recall.fuse import Fuse
 from shuyuan.recall.searching import Library, Rankings
 

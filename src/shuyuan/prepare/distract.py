@@ -12,8 +12,8 @@ from shuyuan.base.files import fingerprint
 from shuyuan.base.records import Document, Passage
 from shuyuan.prepare.blocks import blocks, table_rows
 from shuyuan.prepare.gates import weight
-from shuyuan.prepare.leak import normal, units
 from shuyuan.prepare.making import Item
+from shuyuan.prepare.normal import normal, units
 from shuyuan.prepare.spans import spans
 from shuyuan.prepare.wording import asked
 

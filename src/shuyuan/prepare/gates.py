@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 from shuyuan.base.records import Kept, Passage
 from shuyuan.prepare.blocks import plain
-from shuyuan.prepare.leak import normal, units
 from shuyuan.prepare.making import LONGEST_ANSWER, Item
+from shuyuan.prepare.normal import normal, units
 from shuyuan.read.language import language
 
 LONGEST = 300  # characters of a question

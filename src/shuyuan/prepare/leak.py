@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 from shuyuan.base.errors import Fixable
 from shuyuan.base.records import Example, Question
+from shuyuan.prepare.forms import Forms, other_answers
+from shuyuan.prepare.normal import is_han, joined, normal, units
 
 GRAM = 5
 SIMILAR = 0.8  # Jaccard of character 5-grams
@@ -20,21 +21,11 @@ FEWEST_UNITS = 8  # shorter questions stand inside longer ones with another mean
 RUN_SHARE = 0.8
 LONG_RUN_SHARE = 0.5
 LONG_RUN = 13.0  # words, lm-eval's rule; a Han character counts as half a word
-_ENGLISH_COUNTS = "two three four five six seven eight nine ten"
-# Small numbers written out. From two on: "one" and "一" mostly count nothing.
-WRITTEN_NUMBERS = {word: str(value) for value, word in enumerate(_ENGLISH_COUNTS.split(), 2)} | {
-    sign: str(value) for value, sign in enumerate("二三四五六七八九十", 2)
-}
 _MOST_SHOWN = 20
 _REMEMBERED = 1024  # messages
-_ANSWERS = 1 << 16  # that are remembered, too
 _BANDS = 32  # of 4 rows each: a pair at Jaccard .8 is missed once in ten million
 _ROWS = 4
-_HAN_RANGES = ((0x3400, 0x4DC0), (0x4E00, 0xA000), (0xF900, 0xFB00))
-_HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
-_UNIT = re.compile(r"[^\s\u2e80-\u9fff\uac00-\ud7af\U00020000-\U000323af]+|\S")
 _ASKED = re.compile(r"(?:[^。！？!?；;\n.]|\.(?!\s))+[？?]")
-_HAN_NUMERALS = frozenset("〇零一二三四五六七八九十百千万亿两")
 _SAME_WORDS = "the same words"
 _SENTENCE_END = re.compile(r"[。！？!?；;\n]+|\.\s")
 
@@ -58,20 +49,25 @@ def leaks(examples: Iterable[Example], questions: Sequence[Question]) -> list[Hi
       or a run of half of them that is as long as 13 words. 13 words alone, the usual rule for benchmarks, would
       miss nearly all questions, which are shorter; a smaller number would refuse honest paraphrases;
     - a learned question of at least 8 units stands whole in it and is at least half of it.
-    A question of which the words are not quite the same, and that is answered otherwise (`other_answers`), asks another
-    thing: of what is made from a table, most is the same.
+    A question of which the words are not quite the same asks another thing when it is answered otherwise, or when it is
+    of one form with it (`forms.py`): of what is made from a table, most is the same.
 
     Besides, an answer that is to be learned may not say a question's evidence, that is such a run of it with a gold
     answer, unless example and question name the same `fact`: teaching a fact in some wordings and asking it in others
     is what facts are named for; a fact that only the exam knows has to stay in the documents.
     """
-    seen: dict[tuple[str, str], Hit] = {}
+    hits: list[tuple[Hit, str]] = []
+    forms = Forms([question.text for question in questions])
+    for question in questions:
+        forms.show(question.text, question.answers)
     exam = _Exam([question.text for question in questions])
     proofs = _Exam([question.evidence if question.answers else "" for question in questions])
     for example in examples if questions else ():
         for message in example.turns:
-            found = list(exam.given_away(message.content, message.role == "user"))
-            if message.role == "user":
+            asks = message.role == "user"
+            found = list(exam.given_away(message.content, asks))
+            if asks:
+                forms.show(message.content, example.replies)
                 found = [one for one in found if one[1] == _SAME_WORDS or not _asks_another(example, questions[one[0]])]
             if message.role == "assistant" and message.learned:
                 found += [
@@ -79,8 +75,12 @@ def leaks(examples: Iterable[Example], questions: Sequence[Question]) -> list[Hi
                     for index, why in proofs.quoted(message.content)
                     if not _same_fact(example, questions[index]) and _says_gold(message.content, questions[index])
                 ]
-            for index, why in found:
-                seen.setdefault((questions[index].id, example.id), Hit(questions[index], example, why))
+            asked = message.content if asks else ""
+            hits += [(Hit(questions[index], example, why), "" if why == _SAME_WORDS else asked) for index, why in found]
+    seen: dict[tuple[str, str], Hit] = {}
+    for hit, asked in hits:
+        if not asked or not forms.other_things(asked, hit.question.text):
+            seen.setdefault((hit.question.id, hit.example.id), hit)
     return list(seen.values())
 
 
@@ -111,43 +111,6 @@ def _asks_another(example: Example, question: Question) -> bool:
     return other_answers(example.replies, question.answers)
 
 
-def other_answers(replies: Sequence[str], answers: Sequence[str]) -> bool:
-    """Whether none of the replies is one of the answers in other words, as far as can be seen; False without either.
-
-    They are different when both hold numbers and none in common; or else, in one script, when neither holds all words
-    of the other and less than half of their words are the same.
-    """
-    return bool(replies and answers) and all(_differ(_told(a), _told(b)) for a in replies for b in answers)
-
-
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """What an answer is told from others by."""
-
-    words: frozenset[str]
-    numbers: frozenset[str]
-    han: bool
-
-
-def _differ(one: _Told, other: _Told) -> bool:
-    if one.numbers and other.numbers:
-        return not one.numbers & other.numbers
-    if one.han != other.han or one.words <= other.words or other.words <= one.words:
-        return False
-    return 2 * len(one.words & other.words) < len(one.words | other.words)
-
-
-@lru_cache(_ANSWERS)
-def _told(text: str) -> _Told:
-    words = units(text)
-    numbers = {word for word in words if any(letter.isdigit() for letter in word)}
-    for at, word in enumerate(words):
-        beside = {*words[max(0, at - 1) : at], *words[at + 1 : at + 2]}
-        if word in WRITTEN_NUMBERS and not (word in _HAN_NUMERALS and beside & _HAN_NUMERALS):  # 三十 is neither
-            numbers.add(WRITTEN_NUMBERS[word])
-    return _Told(frozenset(words), frozenset(numbers), any(_is_han(word) for word in words))
-
-
 def _says_gold(text: str, question: Question) -> bool:
     said = f" {' '.join(units(text))} "
     return any(f" {' '.join(units(answer))} " in said for answer in question.answers)
@@ -171,35 +134,6 @@ class Hit:
 def sentences_asked(text: str) -> list[str]:
     """The sentences of a text that end in a question mark."""
     return [asked[0].strip() for asked in _ASKED.finditer(text)]
-
-
-def normal(text: str) -> str:
-    """What two spellings of one wording share: NFKC, no case, simplified characters, no punctuation; single spaces,
-    none beside Han.
-
-    `+ # % =` and other signs stay, for C++ is not C; so does a minus before a digit.
-    """
-    return _joined(units(text))
-
-
-def units(text: str) -> list[str]:
-    """The words of a text, each Han, kana or hangul character its own, without punctuation; signs as in `normal`."""
-    text = unicodedata.normalize("NFKC", text).casefold()
-    return list(_UNIT.findall(_without_punctuation(simplified(text))))
-
-
-def simplified(text: str) -> str:
-    """Text with traditional characters replaced by simplified ones, one by one (OpenCC's table)."""
-    return text.translate(_simplified_by_traditional()) if _HAN.search(text) else text
-
-
-@cache
-def _simplified_by_traditional() -> dict[int, int]:
-    import opencc
-
-    han = [chr(code) for first, last in _HAN_RANGES for code in range(first, last)]
-    turned = [opencc.OpenCC("t2s").convert("\n".join(han)).split("\n")][0]
-    return {ord(one): ord(other) for one, other in zip(han, turned, strict=True) if one != other and len(other) == 1}
 
 
 def near_duplicates(
@@ -249,10 +183,10 @@ class _Exam:
         self._equal: dict[str, list[int]] = defaultdict(list)
         self._runs: dict[int, dict[tuple[str, ...], list[int]]] = defaultdict(lambda: defaultdict(list))
         self._starts: dict[tuple[str, ...], list[tuple[int, int]]] = defaultdict(list)
-        self._grams = [_grams(_joined(words)) for words in self._units]
+        self._grams = [_grams(joined(words)) for words in self._units]
         self._sketches = _lsh(SIMILAR)
         for index, words in enumerate(self._units):
-            self._equal[_joined(words)].append(index)
+            self._equal[joined(words)].append(index)
             self._sketches.insert(index, _sketch(self._grams[index]))
             for at in range(len(words) - FEWEST_UNITS + 1):
                 self._starts[tuple(words[at : at + FEWEST_UNITS])].append((index, at))
@@ -284,16 +218,16 @@ class _Exam:
         for run, grams in self._runs.items():
             for at in range(len(words) - run + 1):
                 gram = tuple(words[at : at + run])
-                yield from ((index, f"both say “{_joined(gram)}”") for index in grams.get(gram, ()))
+                yield from ((index, f"both say “{joined(gram)}”") for index in grams.get(gram, ()))
 
     def _whole(self, words: Sequence[str]) -> Iterator[tuple[int, str]]:
         for index, at in self._starts.get(tuple(words[:FEWEST_UNITS]), ()):
             asked = self._units[index]
             if list(words) == asked[at : at + len(words)] and len(words) >= LONG_RUN_SHARE * len(asked):
-                yield index, f"it asks all of “{_joined(words)}”"
+                yield index, f"it asks all of “{joined(words)}”"
 
     def _near(self, words: Sequence[str]) -> Iterator[tuple[int, str]]:
-        grams = _grams(_joined(words))
+        grams = _grams(joined(words))
         if not grams or not self._fewest <= len(grams) <= self._most:
             return
         for index in sorted(set(self._sketches.query(_sketch(grams)))):
@@ -306,32 +240,9 @@ class _Exam:
 def _run_length(words: Sequence[str]) -> int:
     """How many units in a row give this question away."""
     share = math.ceil(RUN_SHARE * len(words))
-    length_words = sum(0.5 if _is_han(word) else 1.0 for word in words)
+    length_words = sum(0.5 if is_han(word) else 1.0 for word in words)
     long = max(math.ceil(LONG_RUN_SHARE * len(words)), math.ceil(LONG_RUN * len(words) / length_words))
     return min(share, long)
-
-
-def _without_punctuation(text: str) -> str:
-    def keep(index: int, character: str) -> bool:
-        category = unicodedata.category(character)
-        if character == "-":
-            return text[index + 1 : index + 2].isdigit() and not text[index - 1 : index].isalnum()
-        if character == ".":
-            return text[index + 1 : index + 2].isdigit() and text[index - 1 : index].isdigit()
-        return character in "#%" or (category[0] not in "PZC" and category != "Sk")
-
-    return "".join(character if keep(index, character) else " " for index, character in enumerate(text))
-
-
-def _joined(words: Sequence[str]) -> str:
-    text = ""
-    for word in words:
-        text += word if not text or _is_han(word) or _is_han(text[-1]) else f" {word}"
-    return text
-
-
-def _is_han(word: str) -> bool:
-    return "\u2e80" <= word[0] <= "\u9fff" or "\uac00" <= word[0] <= "\ud7af" or word[0] >= "\U00020000"
 
 
 def _grams(text: str) -> set[str]:

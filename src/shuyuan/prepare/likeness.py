@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from shuyuan.prepare.leak import WRITTEN_NUMBERS, units
+from shuyuan.prepare.normal import WRITTEN_NUMBERS, units
 
 Read = tuple[Sequence[int], NDArray[np.float32]]  # a text's tokens, and of each a vector of length one [tokens, width]
 Reads = Callable[[Sequence[str]], Sequence[Read]]  # the vectors are freed of what only says the language

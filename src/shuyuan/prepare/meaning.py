@@ -24,8 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shuyuan.base.records import Example, Question
-from shuyuan.prepare.leak import Hit, normal, other_answers, sentences_asked, units
+from shuyuan.prepare.forms import Forms, other_answers
+from shuyuan.prepare.leak import Hit, sentences_asked
 from shuyuan.prepare.likeness import Reads, likeness, other_names
+from shuyuan.prepare.normal import normal, units
 from shuyuan.prepare.translation import LABELS, Tells, gains
 from shuyuan.read.language import language
 
@@ -99,7 +101,17 @@ def alike(
     tongues = np.array([language(one.text) for one in lessons]), np.array([q.language for q in questions])
     counted = Counter(np.concatenate(tongues).tolist())
     suspected = itertools.chain(_in_one_language(learned_LD, asked_QD, tongues), _across(learned_LD, asked_QD, tongues))
-    kept = [one for one in suspected if _may_ask_the_same(lessons[one[0]], questions[one[1]], *one[2:])]
+    forms = Forms([question.text for question in questions])
+    for question in questions:
+        forms.show(question.text, question.answers)
+    for lesson in lessons:
+        forms.show(lesson.text, lesson.example.replies)
+    kept = [
+        one
+        for one in suspected
+        if _may_ask_the_same(lessons[one[0]], questions[one[1]], *one[2:])
+        and not forms.other_things(lessons[one[0]].text, questions[one[1]].text)
+    ]
     texts = [(lessons[row].text, questions[column].text) for row, column, *_ in kept]
     scores = _scored([one[2:] for one in kept], texts, read, tells)
     for (row, column, _, why), score in zip(kept, scores, strict=True):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from shuyuan.base.errors import Fixable
-from shuyuan.prepare.leak import simplified
+from shuyuan.prepare.normal import simplified
 
 Header = Callable[[Sequence[str], str], Sequence[str]]
 Rows = Iterator[tuple[int, dict[str, str]]]

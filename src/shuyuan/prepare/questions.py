@@ -13,7 +13,7 @@ from shuyuan.base.errors import Fixable, near_miss
 from shuyuan.base.files import fingerprint
 from shuyuan.base.records import Example, Kept, Message, Question
 from shuyuan.prepare.conversations import identified
-from shuyuan.prepare.leak import normal, simplified
+from shuyuan.prepare.normal import normal, simplified
 from shuyuan.prepare.question_forms import WORKBOOKS, column_of, looks_like_markdown, markdown_rows, workbook_rows
 from shuyuan.prepare.rows import csv_rows, json_lines
 from shuyuan.read.encoding import decode

@@ -12,7 +12,9 @@ from pydantic import Field
 from shuyuan.base.errors import Fixable
 from shuyuan.base.files import fingerprint
 from shuyuan.base.settings import Settings
-from shuyuan.prepare.leak import near_duplicates, normal, other_answers
+from shuyuan.prepare.forms import Forms, other_answers
+from shuyuan.prepare.leak import near_duplicates
+from shuyuan.prepare.normal import normal
 from shuyuan.prepare.questions import Row
 
 
@@ -27,16 +29,11 @@ class Split(Settings):
     def split(self, rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
         """(rows to learn from, rows for the exam), both in the order given, each row with its fact filled in.
 
-        Rows whose `use` is given stay there. The others move as clusters: one fact together, and near duplicates unless
-        their answers are different: these ask different things, as the rows of a price list do. A
+        Rows whose `use` is given stay there. The others move as clusters: near duplicates and one fact together. A
         cluster that comes near the wording of a row with a given `use` goes where that row is; one that comes near
         both kinds is a `Fixable`.
         """
-        answers = [(*row.answers, *filter(None, [row.reply])) for row in rows]
-        near = near_duplicates(
-            [row.question for row in rows], counts=lambda i, j: not other_answers(answers[i], answers[j])
-        )
-        pairs = [(i, j) for i, j, _ in near]
+        pairs = _near(rows)
         facts = _named_facts(rows, pairs)
         free = [index for index, row in enumerate(rows) if not row.use]
         cluster = _clusters(
@@ -74,6 +71,21 @@ class Split(Settings):
         """A seeded hash of the cluster, so that adding other questions moves none."""
         drawn = int.from_bytes(hashlib.sha256(f"{self.seed}\n{key}".encode()).digest()[:8]) / 2**64
         return "exam" if drawn < self.share else "learn"
+
+
+def _near(rows: Sequence[Row]) -> list[tuple[int, int]]:
+    """Near duplicates, but those that ask for different things, as the rows of a price list do."""
+    questions = [row.question for row in rows]
+    answers = [(*row.answers, *filter(None, [row.reply])) for row in rows]
+    forms = Forms(questions)
+    for question, said in zip(questions, answers, strict=True):
+        forms.show(question, said)
+
+    def may_be_one(i: int, j: int) -> bool:
+        return not other_answers(answers[i], answers[j])
+
+    near = near_duplicates(questions, counts=may_be_one)
+    return [(i, j) for i, j, _ in near if not forms.other_things(questions[i], questions[j])]
 
 
 def _named_facts(rows: Sequence[Row], pairs: Iterable[tuple[int, int]]) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from shuyuan.base.records import Citation, Passage
 from shuyuan.measure.text import contains, norm_v1, tokens
-from shuyuan.prepare.leak import WRITTEN_NUMBERS
+from shuyuan.prepare.normal import WRITTEN_NUMBERS
 from shuyuan.read.language import language
 from shuyuan.store.contract import normal
 from shuyuan.store.words import terms
