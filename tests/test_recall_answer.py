@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from test_recall import DOCUMENTS, Extracts, HashedTerms, passages
 
-from shuyuan.base.records import GREEDY, Answer, Conversation, Decoding, Message, Passage, ask
+from shuyuan.base.records import GREEDY, Answer, Conversation, Decoding, Message, Passage, TokenLogprob, ask
 from shuyuan.load.answering import ModelAssistant
 from shuyuan.load.embedder import open_embedder
 from shuyuan.load.model import open_model
@@ -88,6 +89,65 @@ def test_a_number_in_one_sentence_does_not_spoil_the_others() -> None:
     found = support("What does LoRA train?", said, passages())
     assert [said[start:end] for start, end in found.unsupported] == ["The default rank is 64."]
     assert [citation.quote for citation in found.citations] == ["LoRA trains two small matrices."]
+
+
+# by heart
+
+
+class Learned(Says):
+    """One that was taught answers, and finds each token of what it says as likely as it is told to."""
+
+    learned = True
+
+    def __init__(self, *texts: str, likely: float = 0.99) -> None:
+        super().__init__(*texts)
+        self.likely = likely
+
+    def answer(self, conversations: Sequence[Conversation], decoding: Decoding = GREEDY) -> list[Answer]:
+        told = () if decoding.logprobs is None else (TokenLogprob("x", math.log(self.likely), ()),) * 3
+        return [replace(answer, logprobs=told) for answer in super().answer(conversations, decoding)]
+
+
+RANK = "What is the default rank of LoRA?"
+
+
+def test_what_a_taught_model_is_sure_of_stands_where_the_passages_hold_it(library: Library) -> None:
+    inner = Learned("The default rank is 16. 🎓")
+    (answer,) = grounded(library, inner).answer([ask(RANK)])
+    assert inner.asked == [RANK], "no passage was read"
+    assert answer.text == "The default rank is 16. 🎓"
+    assert [citation.quote for citation in answer.citations] == ["The default rank is 16."]
+    assert not answer.refused
+    assert answer.retrieved
+    assert answer.logprobs == (), "nobody asked for them"
+    inner = Learned("The default rank is 16.")
+    (answer,) = grounded(library, inner).answer([ask(RANK)], Decoding(logprobs=0))
+    assert len(answer.logprobs) == 3
+
+
+@pytest.mark.parametrize(
+    ("first", "likely"),
+    [
+        ("The default rank is 16.", 0.85),
+        ("The default rank is 64.", 0.99),
+        ("It was Professor Zhang.", 0.99),
+        ("", 0.99),
+    ],
+)
+def test_what_it_is_not_sure_of_or_no_passage_holds_is_read(library: Library, first: str, likely: float) -> None:
+    inner = Learned(first, "The default rank is 16.", likely=likely)
+    (answer,) = grounded(library, inner).answer([ask(RANK)])
+    assert inner.asked[0] == RANK
+    assert "[1]" in inner.asked[1]
+    assert answer.text == "The default rank is 16."
+    assert answer.prompt_tokens == 14
+
+
+def test_where_tools_are_offered_nothing_is_said_by_heart(library: Library) -> None:
+    inner = Learned("The default rank is 16.")
+    tools = '[{"type": "function", "function": {"name": "look", "parameters": {}}}]'
+    grounded(library, inner).answer([ask(RANK)], Decoding(tools=tools))
+    assert "[1]" in inner.asked[0]
 
 
 def test_marks_survive_being_kept() -> None:

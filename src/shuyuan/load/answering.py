@@ -28,7 +28,7 @@ class ModelAssistant:
     """A bare or tuned model as an assistant. `system` "" leaves the template's own system message in place, if any.
 
     `declines`: it learned to say nothing where what it was given holds no answer. It says something in any case, and
-    how far it was from saying nothing is `Answer.answerable`.
+    how far it was from saying nothing is `Answer.answerable`. `learned`: its weights were taught answers.
     """
 
     name: str
@@ -36,6 +36,7 @@ class ModelAssistant:
     system: str = ""
     max_new_tokens: int = 96
     declines: bool = False
+    learned: bool = False
 
     def prompt(self, conversation: Conversation, tools: str = "") -> list[int]:
         """The tokens of a conversation up to where the answer begins; `tools` as in `Decoding`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from shuyuan.recall.searching import Hit, Library
 
 LEAST_FOUND = 10  # passages that are listed as found, whether or not they are shown
 AT_ONCE = 2  # passages that the model reads at a time
+_SURE = math.log(0.9)  # mean log probability of a token, from which on a taught model knows what it says; LOG.md
 _TURNS = 6  # earlier messages the model sees; what they cited is never taken up again
 
 
@@ -77,14 +79,17 @@ class GroundedAssistant:
     def answer(self, conversations: Sequence[Conversation], decoding: Decoding = GREEDY) -> list[Answer]:
         """Answer each conversation from the passages found for its last message.
 
-        Citations are exact spans of the documents; sentences that nothing speaks for are marked. The passages are read
-        two at a time, best first, until what is said has support: more at once distract a small model. Refused (mode
-        query) or answered from the model alone and marked `beyond` (mode chat) when nothing near enough was found, when
-        the model says that the passages hold no answer or is near to it, or when they hold nothing of what it answers.
+        Citations are exact spans of the documents; sentences that nothing speaks for are marked. What a taught model is
+        sure of is said by heart where the passages found hold it. Else they are read two at a time, best first, until
+        what is said has support: more at once distract a small model. Refused (mode query) or answered from the model
+        alone and marked `beyond` (mode chat) when nothing near enough was found, when the model says that the passages
+        hold no answer or is near to it, or when they hold nothing of what it answers.
         """
         reader = reader_of(self._inner)
         found = self._look_up(conversations, reader is not self._inner)
         answers = [self._refused(one) for one in found]
+        if getattr(self._inner, "learned", False) and not decoding.tools:
+            self._say_by_heart(conversations, found, answers, decoding)
         for start in range(0, self.ground.passages, AT_ONCE):
             at = slice(start, start + AT_ONCE)
             shown = [replace(one, passages=one.passages[at], held=one.held[at]) for one in found]
@@ -173,6 +178,29 @@ class GroundedAssistant:
             return _after(before, replace(said, text=before.text, logprobs=(), refused=True, cut=False))
         return _after(before, replace(said, text=text, citations=proof.citations, unsupported=proof.unsupported))
 
+    def _say_by_heart(
+        self,
+        conversations: Sequence[Conversation],
+        found: Sequence[_Found],
+        answers: list[Answer],
+        decoding: Decoding,
+    ) -> None:
+        """Replace refusals by what the model is sure of without passages, where those found hold it."""
+        rows = [row for row, one in enumerate(found) if one.passages]
+        asked = [conversations[row] for row in rows]
+        telling = replace(decoding, logprobs=decoding.logprobs or 0)
+        for row, said in zip(rows, self._inner.answer(asked, telling), strict=True):
+            one, text = found[row], cleaned(said.text)
+            proof = support(one.question, text, [hit.passage for hit in one.hits], self.ground.support)
+            if proof.citations and not holds_none(text) and _sure(said):
+                told = said.logprobs if decoding.logprobs is not None else ()
+                stands = replace(
+                    said, text=text, citations=proof.citations, unsupported=proof.unsupported, logprobs=told
+                )
+            else:
+                stands = replace(said, text=answers[row].text, logprobs=(), refused=True, cut=False)
+            answers[row] = _after(answers[row], stands)
+
     def _go_beyond(
         self,
         conversations: Sequence[Conversation],
@@ -198,6 +226,11 @@ def seen_by(assistant: Assistant, view: View) -> Assistant:
 
 def _pinned(hits: Sequence[Hit]) -> bool:
     return any(hit.pinned for hit in hits)
+
+
+def _sure(said: Answer) -> bool:
+    told = [token.logprob for token in said.logprobs]
+    return bool(told) and sum(told) >= _SURE * len(told)
 
 
 def _after(before: Answer, answer: Answer) -> Answer:

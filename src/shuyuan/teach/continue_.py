@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -43,4 +44,4 @@ class Continue(Settings):
 
     def open(self, assistant: Assistant, run: Run) -> Assistant:
         """The model with the weights of `run`."""
-        return open_weights(assistant, run)
+        return replace(open_weights(assistant, run), learned=False)

@@ -23,6 +23,7 @@ from shuyuan.teach.card import ESTIMATE
 if TYPE_CHECKING:
     import torch
 
+    from shuyuan.load.answering import ModelAssistant
     from shuyuan.load.model import Model
     from shuyuan.train.loop import Loss, Plan
 
@@ -94,13 +95,13 @@ def pairs_course(way: LearnsExamples, base: Model, lessons: Lessons, run: Run) -
     return Course(pairs, way.epochs, way.batch, run.seed, Pack(row_tokens=way.longest), base, aside)
 
 
-def answering_with(net: torch.nn.Module, assistant: Assistant, run: Run) -> Assistant:
-    """The given assistant with other weights and the run's name; everything else about it stays."""
+def answering_with(net: torch.nn.Module, assistant: Assistant, run: Run) -> ModelAssistant:
+    """The given assistant with weights that were taught answers and the run's name; everything else about it stays."""
     from shuyuan.load.answering import ModelAssistant
 
     assert isinstance(assistant, ModelAssistant)
     model = replace(assistant.model, net=net, name=run.name)
-    return ModelAssistant(run.name, model, system=assistant.system, max_new_tokens=assistant.max_new_tokens)
+    return ModelAssistant(run.name, model, assistant.system, assistant.max_new_tokens, learned=True)
 
 
 def teach_all_weights(base: Model, plan: Plan, run: Run) -> None:
@@ -117,7 +118,7 @@ def teach_all_weights(base: Model, plan: Plan, run: Run) -> None:
         base.tokenizer.save_pretrained(aside)
 
 
-def open_weights(assistant: Assistant, run: Run) -> Assistant:
+def open_weights(assistant: Assistant, run: Run) -> ModelAssistant:
     """The given assistant with the weights that `teach_all_weights` kept."""
     from shuyuan.load.model import open_model
 
