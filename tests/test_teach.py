@@ -122,6 +122,7 @@ def test_the_contract_of_a_route(
     check_what_moved(route, weights(taught), untaught(route, settings, base))
     opened = way.open(base, Run(route, tmp_path / "one", tmp_path / "cache"))
     assert [a.text for a in opened.answer(QUESTIONS)] == [a.text for a in taught.answer(QUESTIONS)]
+    assert opened.learned == taught.learned == (route not in ("continue", "pretrain"))
     assert opened.nats(["书院 teaches"]) == taught.nats(["书院 teaches"])
     log = read_jsonl(tmp_path / "one" / "log.jsonl")
     assert log[-1]["step"] == log[-1]["steps"] == len([line for line in log if line["step"]])

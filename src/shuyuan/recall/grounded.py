@@ -187,7 +187,7 @@ class GroundedAssistant:
     ) -> None:
         """Replace refusals by what the model is sure of without passages, where those found hold it."""
         rows = [row for row, one in enumerate(found) if one.passages]
-        asked = [conversations[row] for row in rows]
+        asked = [conversations[row][-1 - _TURNS :] for row in rows]
         telling = replace(decoding, logprobs=decoding.logprobs or 0)
         for row, said in zip(rows, self._inner.answer(asked, telling), strict=True):
             one, text = found[row], cleaned(said.text)
