@@ -58,16 +58,21 @@ def _told(text: str) -> _Told:
 
 
 class _Form:
-    """What stood in the place, up to `FEWEST` of them, and whether two of these were certainly answered differently."""
+    """How many things stood in the place, up to `FEWEST`, and whether two were certainly answered differently.
+
+    Of things no more is kept than a hash, for there is one of these for every place in every question.
+    """
+
+    __slots__ = "answers", "fillers", "tells"
 
     def __init__(self) -> None:
-        self.fillers: set[frozenset[str]] = set()
+        self.fillers: tuple[int, ...] = ()
         self.answers: Sequence[str] = ()
         self.tells = False
 
     def add(self, filler: frozenset[str], answers: Sequence[str]) -> None:
-        if len(self.fillers) < FEWEST:
-            self.fillers.add(filler)
+        if len(self.fillers) < FEWEST and hash(filler) not in self.fillers:
+            self.fillers += (hash(filler),)
         self.tells = self.tells or other_answers(answers, self.answers)
         self.answers = self.answers or answers
 
