@@ -35,10 +35,10 @@ class _Line:
 
     def erase(self) -> None:
         with self.pen:
-            if self._drawn:
+            if self._drawn and sys.stderr.isatty():
                 sys.stderr.write("\r\x1b[K")
                 sys.stderr.flush()
-                self._drawn = False
+            self._drawn = False
 
 
 _line = _Line()
