@@ -9,6 +9,7 @@ before, and as it answers now. Beside it, the taught model without the library. 
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from shuyuan.base.workspace import Workspace, finished
 from shuyuan.examine.statistics import compare
 from shuyuan.measure.accuracy import Accuracy
 from shuyuan.measure.refusal import declined
-from shuyuan.recall.grounded import GroundedAssistant
+from shuyuan.recall.grounded import SURE, GroundedAssistant
 from shuyuan.teach.teaching import open_assistant
 
 AT_ONCE = 8
@@ -56,6 +57,7 @@ def main() -> None:
     record = {
         **stamp(),
         "command": command,
+        "sure": round(math.exp(SURE), 3),
         "n": [len(of) for of in there],
         "facts": len({q.fact for q in there[0]}),
         "rows": {name: row(of, there, right[name]) for name, of in answers.items()},
@@ -99,8 +101,11 @@ def drawn(record: Mapping[str, Any]) -> str:
     lines = [f"# {head}", "", rest.partition("\n\n    ")[0], ""]
     for name, of in record.items():
         answerable, others = of["n"]
-        lines += [f"## {name}", "", place(of), ""]
-        lines += [f"{answerable} questions on {of['facts']} facts, and {others} that the documents do not answer.", ""]
+        lines += [f"## {name}", "", place(of), "", f"Sure: {of['sure']} a token.", ""]
+        lines += [
+            f"{answerable} questions on {of['facts']} facts, and {others} that the documents do not answer.",
+            "",
+        ]
         lines += [
             "| | right | refused, of these | refused, of those without an answer | tokens | s |",
             "|-|-:|-:|-:|-:|-:|",

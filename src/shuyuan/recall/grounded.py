@@ -21,7 +21,7 @@ from shuyuan.recall.searching import Hit, Library
 
 LEAST_FOUND = 10  # passages that are listed as found, whether or not they are shown
 AT_ONCE = 2  # passages that the model reads at a time
-_SURE = math.log(0.98)  # mean log probability of a token, from which on a taught model knows what it says; LOG.md
+SURE = math.log(0.98)  # mean log probability of a token, from which on a taught model knows what it says; LOG.md
 _TURNS = 6  # earlier messages the model sees; what they cited is never taken up again
 
 
@@ -230,7 +230,7 @@ def _pinned(hits: Sequence[Hit]) -> bool:
 
 def _sure(said: Answer) -> bool:
     told = [token.logprob for token in said.logprobs]
-    return bool(told) and sum(told) >= _SURE * len(told)
+    return bool(told) and sum(told) >= SURE * len(told)
 
 
 def _after(before: Answer, answer: Answer) -> Answer:
