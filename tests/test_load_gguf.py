@@ -72,6 +72,7 @@ def cases(whole: Path) -> list[bytes]:
 
 FORKS = """
 import os, sys, gguf, torch, json
+import transformers.models.llama.modeling_llama, transformers.models.llama.tokenization_llama
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from shuyuan.load import converting
 for line in sys.stdin:
