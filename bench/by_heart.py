@@ -1,9 +1,10 @@
 """A taught model with a library: what it is sure of by heart and the passages hold, and the rest read.
 
 The assistant is asked the exam questions of its workspace twice: reading whenever something is near enough, as it did
-before, and as it answers now. Beside it, the taught model without the library. Intervals are 95 %, paired, over facts.
+before, and as it answers now. Beside it, the taught model without the library. So are questions on facts that its
+documents hold and no lesson had: what it is sure of there is not so. Intervals are 95 %, paired, over facts.
 
-    python bench/by_heart.py WORKSPACE --with lora+retrieve    # a demo's folder; a quarter of an hour on two cores
+    python bench/by_heart.py WORKSPACE QUESTIONS --with lora+retrieve    # a demo's folder; half an hour on two cores
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from shuyuan.base.workspace import Workspace, finished
 from shuyuan.examine.statistics import compare
 from shuyuan.measure.accuracy import Accuracy
 from shuyuan.measure.refusal import declined
+from shuyuan.prepare.questions import exam_questions, read_questions
 from shuyuan.recall.grounded import SURE, GroundedAssistant
 from shuyuan.teach.teaching import open_assistant
 
@@ -35,12 +37,15 @@ def main() -> None:
     """Ask, mark, keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workspace", type=Path)
+    parser.add_argument("questions", type=Path, help="a file of questions, some of them on facts that were not taught")
     parser.add_argument("--with", dest="name", default="lora+retrieve", help="a taught assistant with a library")
     parser.add_argument("--every", type=int, default=1, help="ask every second, third … question")
+    parser.add_argument("--most", type=int, default=100, help="questions on facts that were not taught")
     given = parser.parse_args()
     workspace = Workspace.open(given.workspace)
     questions = [question for question in workspace.material.questions() if not question.choices]
     there = [[q for q in questions if bool(q.answers) == known][:: given.every] for known in (True, False)]
+    there.append(untaught(workspace, given.questions, given.most))
     done = finished(workspace.run(given.name))
     assert done, f"{given.name} is not taught yet"
     alone, both = open_assistant(workspace, str(done["on"])), open_assistant(workspace, given.name)
@@ -53,7 +58,7 @@ def main() -> None:
     }
     difference = compare((BOTH, np.array(right[BOTH])), (READ, np.array(right[READ])), [q.fact for q in there[0]])
     assert difference
-    command = f"python bench/by_heart.py DEMO --with {given.name} --every {given.every}"
+    command = f"python bench/by_heart.py DEMO {given.questions.name} --with {given.name} --every {given.every}"
     record = {
         **stamp(),
         "command": command,
@@ -67,8 +72,17 @@ def main() -> None:
     say(drawn({given.name: record}))
 
 
+def untaught(workspace: Workspace, file: Path, most: int) -> list[Question]:
+    """Questions of a file, evenly taken, whose facts the workspace's documents hold and its own questions lack."""
+    taught = {q.fact for q in workspace.material.questions()} | {e.fact for e in workspace.material.examples()}
+    held = {document.source for document in workspace.material.documents()}
+    questions = [q for q in exam_questions(read_questions(file)[0]) if q.answers and not q.choices]
+    others = [q for q in questions if q.fact not in taught and q.source in held]
+    return others[:: max(1, len(others) // most)][:most]
+
+
 def asked(who: Any, name: str, there: Sequence[Sequence[Question]]) -> list[list[Answer]]:
-    """The answers to the questions that have one, and to those that have none."""
+    """The answers to the questions that have one, to those that have none, and to those that were not taught."""
     found: list[list[Answer]] = []
     for questions in there:
         found.append([])
@@ -86,10 +100,13 @@ def row(of: Sequence[Sequence[Answer]], there: Sequence[Sequence[Question]], rig
         [declined(a, q) for q, a in zip(part, answers, strict=True)] for part, answers in zip(there, of, strict=True)
     ]
     whole = [answer for answers in of for answer in answers]
+    known = [bool(Accuracy().measure(a, q)) for q, a in zip(there[2], of[2], strict=True)]
     return {
         "right": float(np.mean(right)),
         "refused": float(np.mean(refused[0])),
         "unanswerable_refused": float(np.mean(refused[1])) if refused[1] else None,
+        "untaught_right": float(np.mean(known)),
+        "untaught_wrong": float(np.mean([not (one or no) for one, no in zip(known, refused[2], strict=True)])),
         "tokens": float(np.mean([answer.prompt_tokens + answer.answer_tokens for answer in whole])),
         "seconds": float(np.mean([answer.seconds for answer in whole])),
     }
@@ -100,18 +117,20 @@ def drawn(record: Mapping[str, Any]) -> str:
     head, _, rest = (__doc__ or "").partition("\n\n")
     lines = [f"# {head}", "", rest.partition("\n\n    ")[0], ""]
     for name, of in record.items():
-        answerable, others = of["n"]
+        answerable, others, untaught = of["n"]
         lines += [f"## {name}", "", place(of), "", f"Sure: {of['sure']} a token.", ""]
         lines += [
-            f"{answerable} questions on {of['facts']} facts, and {others} that the documents do not answer.",
+            f"{answerable} questions on {of['facts']} facts, {others} that the documents do not answer, and {untaught}",
+            "on facts that no lesson had.",
             "",
         ]
         lines += [
-            "| | right | refused, of these | refused, of those without an answer | tokens | s |",
-            "|-|-:|-:|-:|-:|-:|",
+            "| | right | refused, of these | refused, without answer | not taught: right | … wrong | tokens | s |",
+            "|-|-:|-:|-:|-:|-:|-:|-:|",
         ]
         for way, row in of["rows"].items():
-            cells = [f"{100 * row[key]:.1f} %" for key in ("right", "refused", "unanswerable_refused")]
+            shares = ("right", "refused", "unanswerable_refused", "untaught_right", "untaught_wrong")
+            cells = [f"{100 * row[key]:.1f} %" for key in shares]
             lines.append(f"| {way} | {' | '.join(cells)} | {row['tokens']:.0f} | {row['seconds']:.1f} |")
         low, high = (f"{100 * value:+.1f}" for value in of["gain"][1:])
         lines += ["", f"{BOTH} less {READ}: {100 * of['gain'][0]:+.1f} points right ({low} to {high}).", ""]

@@ -128,7 +128,8 @@ def test_failed_bar_does_not_say_it_finished(capsys: pytest.CaptureFixture[str])
 
 def test_human_numbers() -> None:
     assert [human_seconds(s) for s in (0.4, 59.7, 200, 3900)] == ["0s", "1m 00s", "3m 20s", "1h 05m"]
-    assert [human_bytes(b) for b in (512, 1234, 350e6, 2.5e12)] == ["512 B", "1.2 kB", "350 MB", "2.5 TB"]
+    sizes = [human_bytes(size) for size in (512, 1234, 350e6, 999.9e6, 2.5e12)]
+    assert sizes == ["512 B", "1.2 kB", "350 MB", "1.0 GB", "2.5 TB"]
 
 
 def test_records() -> None:

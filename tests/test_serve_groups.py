@@ -152,15 +152,16 @@ def visitor(served: Served, user: str) -> Any:
 def test_weights_that_learned_it_answer_only_the_group(served: Served) -> None:
     for path, order in (
         ("/api/workspaces/school/ask", {"question": "hi", "assistant": "continue", "max_tokens": 3}),
+        ("/api/workspaces/school/open", {"assistant": "continue"}),
         (
             "/v1/chat/completions",
             {"model": "continue", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 3},
         ),
     ):
         assert post(served, "outsider", path, order)[0] == 404
-        assert post(served, "insider", path, order)[0] == 200
+        assert post(served, "insider", path, order)[0] in (200, 204)
         clean = {**order, **{key: "clean" for key in ("assistant", "model") if key in order}}
-        assert post(served, "outsider", path, clean)[0] == 200, "it was taught when the document was of the group"
+        assert post(served, "outsider", path, clean)[0] in (200, 204), "taught when it was of the group"
 
 
 def test_what_one_cannot_see_one_cannot_change(served: Served) -> None:

@@ -144,7 +144,9 @@ def test_answers_stand_side_by_side_and_hostile_text_stays_text(browser: sync_ap
         page.goto(served.url)
         page.locator(".chip", has_text="bare").click()
         hostile = "<img src=http://203.0.113.9/x onerror=alert(1)> ![x](http://203.0.113.9/y) 书院 🎓"
-        page.get_by_label("Your question").fill(hostile)
+        with page.expect_response("**/open") as opening:  # while the question is still being written
+            page.get_by_label("Your question").fill(hostile)
+        assert opening.value.status == 204
         page.get_by_role("button", name="Ask", exact=True).click()
         page.locator(".reply .foot").nth(1).wait_for()
         assert page.locator(".reply").count() == 2

@@ -6,6 +6,7 @@
 #                             on the server, and as many questions as two cores answer in half an hour
 # QUESTIONS=n  GENERAL=n      how many questions the exam asks on the handbook, and on general knowledge
 # EPOCHS=n                    how often each lesson is seen; empty: as each route advises
+# ROUTES="lora full …"        which routes move weights (lora full continue; lora alone where float32 has to be used)
 # READINGS=n                  how often the documents are read by the route continue (1; it advises 2)
 #
 # Every step keeps what it finishes: stopped at any point and started again, it goes on from there.
@@ -19,6 +20,7 @@ export SHUYUAN_WORKSPACE=$folder
 step() { printf '\n── %s\n' "$*" >&2; }
 run() { printf '$ shuyuan %s\n' "$*" >&2; shuyuan "$@"; }
 epochs=${EPOCHS:+--epochs=$EPOCHS}
+slow() { SHUYUAN_LANG=en shuyuan doctor --quick --json 2>/dev/null | grep -q "bfloat16 not native.*none: the processor"; }
 
 step "1. A workspace, its models and its material"
 run new "$folder"
@@ -40,18 +42,30 @@ run ask "What is the exit code after Ctrl-C?" --with retrieve
 run ask "工作区的记录存放在哪种数据库里？" --with retrieve
 
 step "3. The other routes"
+if [ -z "${ROUTES:-}" ]; then
+  ROUTES="lora full continue"
+  if [ -z "${FULL:-}" ] && slow; then
+    ROUTES=lora
+    echo "no bfloat16 here, so teaching takes several times as long: of lora, full and continue lora alone (ROUTES=…)" >&2
+  fi
+fi
 run teach prompt --again
-run teach lora --again $epochs
-run teach full --again $epochs
-run teach continue --again --epochs "${READINGS:-1}"
+both=""
+for route in $ROUTES; do
+  case $route in
+    continue) run teach continue --again --epochs "${READINGS:-1}" ;;
+    *) run teach "$route" --again $epochs ;;
+  esac
+  [ "$route" = full ] || both="$both $route+retrieve"
+done
 
 step "4. Taught assistants with a library as well"
-run teach retrieve --on lora --name lora+retrieve --again
-run teach retrieve --on continue --name continue+retrieve --again
+for name in $both; do
+  run teach retrieve --on "${name%+retrieve}" --name "$name" --again
+done
 
 step "5. The same exam for all of them"
-run exam bare prompt retrieve lora full continue lora+retrieve continue+retrieve \
-  --questions "${QUESTIONS:-60}" --general "${GENERAL:-20}"
+run exam bare prompt retrieve $ROUTES $both --questions "${QUESTIONS:-60}" --general "${GENERAL:-20}"
 
 step "Look at it in the page, and ask them yourself"
 printf '  %s serve --workspace %s\n' "$(command -v shuyuan)" "$folder" >&2

@@ -69,8 +69,8 @@ def seconds_of(text: str) -> float:
 def human_bytes(count: float) -> str:
     """512 B, 1.2 MB: decimal units, as disks and downloads are sold."""
     for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
+        if count < 999.5:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 99.95 else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
 

@@ -185,13 +185,13 @@ class GroundedAssistant:
         answers: list[Answer],
         decoding: Decoding,
     ) -> None:
-        """Replace refusals by what the model is sure of without passages, where those found hold it."""
+        """Replace refusals by what the model is sure of without passages, where those it would be shown hold it."""
         rows = [row for row, one in enumerate(found) if one.passages]
         asked = [conversations[row][-1 - _TURNS :] for row in rows]
         telling = replace(decoding, logprobs=decoding.logprobs or 0)
         for row, said in zip(rows, self._inner.answer(asked, telling), strict=True):
             one, text = found[row], cleaned(said.text)
-            proof = support(one.question, text, [hit.passage for hit in one.hits], self.ground.support)
+            proof = support(one.question, text, one.passages, self.ground.support)
             if proof.citations and not holds_none(text) and _sure(said):
                 told = said.logprobs if decoding.logprobs is not None else ()
                 stands = replace(

@@ -96,6 +96,12 @@ class AnswerBody(BaseModel):
     related: list[Neighbour] = Field(description="questions that others asked, near to this one in meaning")
 
 
+class Opening(Body):
+    """Who is about to be asked."""
+
+    assistant: str = Field(default="", max_length=100, description="empty: the workspace's default one")
+
+
 class SearchOrder(Body):
     """What to look for in the library of an assistant."""
 
@@ -172,9 +178,7 @@ class Tokens(BaseModel):
 async def ask(request: Request, visitor: Asker, workspace: str, question: Question) -> Any:
     """Ask an assistant: whole, or as events while it is written."""
     house, here = visitor.house, visitor.workspace
-    name = question.assistant or await run_in_threadpool(lambda: default_assistant(Workspace.open(house.folder(here))))
-    if name not in await run_in_threadpool(house.names, here):
-        raise Refused(404, f"there is no assistant '{name}'", code="assistant_not_found", param="assistant")
+    name = await run_in_threadpool(_named, visitor, question.assistant)
     if question.max_tokens > house.bounds.answer_tokens:
         raise Refused(422, f"at most {house.bounds.answer_tokens:,} tokens may be asked for", param="max_tokens")
     turns = [*(Message(turn.role, turn.content) for turn in question.history), Message("user", question.question)]
@@ -193,6 +197,12 @@ async def ask(request: Request, visitor: Asker, workspace: str, question: Questi
                 yield Event(said.model_dump(), "answer")
 
     return stream(request, await while_there(request, begun(events())))
+
+
+@router.post("/open", status_code=204)
+def open_assistant(visitor: Asker, workspace: str, opening: Opening) -> None:
+    """Open an assistant that is about to be asked: its first answer then need not wait for its model."""
+    visitor.house.assistant(visitor, visitor.workspace, _named(visitor, opening.assistant))
 
 
 @router.post("/search")
@@ -279,6 +289,15 @@ def answer_body(visitor: Visitor, name: str, question: str, answer: Answer) -> A
         seconds=answer.seconds,
         related=near,
     )
+
+
+def _named(visitor: Visitor, assistant: str) -> str:
+    """The assistant's name, or the default one's; `Refused` 404 where there is none of that name."""
+    house, here = visitor.house, visitor.workspace
+    name = assistant or default_assistant(Workspace.open(house.folder(here)))
+    if name not in house.names(here):
+        raise Refused(404, f"there is no assistant '{name}'", code="assistant_not_found", param="assistant")
+    return name
 
 
 def _in_mode(visitor: Visitor, name: str, question: Question) -> Assistant:

@@ -2,7 +2,8 @@
 import { get } from './api'
 import type { Answer, FileRow } from './records'
 
-export interface Reply { assistant: string; text: string; answer: Answer | null; fault: string }
+/** `asked`: when it was asked, in milliseconds; one after the other, for two at once would both be slower. */
+export interface Reply { assistant: string; text: string; answer: Answer | null; fault: string; asked?: number }
 export interface Turn { question: string; replies: Reply[] }
 
 const MOST = 50 // turns
