@@ -47,10 +47,10 @@ from shuyuan.prepare.leak import Hit, leaks
 from shuyuan.prepare.likeness import Read
 from shuyuan.prepare.questions import exam_questions, examples, read_questions
 from shuyuan.prepare.split import Split
-from shuyuan.prepare.translation import Tells, Told
+from shuyuan.prepare.translation import Gains
 from shuyuan.recall.centring import reader
 from shuyuan.recall.embedding import embed_passages
-from shuyuan.recall.leaks import teller
+from shuyuan.recall.leaks import remembering
 
 HERE = Path(__file__).parent
 EMBEDDER, TRANSLATOR = "multilingual-e5-small", "qwen2.5-0.5b"
@@ -154,7 +154,7 @@ class Opened:
     def __init__(self) -> None:
         self.embedder = open_embedder(EMBEDDER)
         self._read, self._known = reader(self.embedder), dict[str, Read]()
-        self._tell, self._told = teller(TRANSLATOR), dict[tuple[str, str], Told]()
+        self.gains = remembering(TRANSLATOR, {})
 
     def read(self, texts: Sequence[str]) -> list[Read]:
         """See `likeness.Reads`."""
@@ -162,19 +162,13 @@ class Opened:
         self._known.update(zip(new, self._read(new), strict=True))
         return [self._known[text] for text in texts]
 
-    def tell(self, texts: Sequence[tuple[str, str]]) -> list[Told]:
-        """See `translation.Tells`."""
-        new = [one for one in dict.fromkeys(texts) if one not in self._told]
-        self._told.update(zip(new, self._tell(new) if new else (), strict=True))
-        return [self._told[one] for one in texts]
-
 
 class Bench:
     """Lessons and an exam with their vectors."""
 
     def __init__(self, lessons: Sequence[Example], questions: Sequence[Question], cache: Path, opened: Opened) -> None:
         self.lessons, self.questions, self.cache, self.opened = lessons, questions, cache, opened
-        self.tells: Tells | None = opened.tell
+        self.gains: Gains | None = opened.gains
         self.asked = {question.text: question for question in questions}
         self._said = meaning.said(lessons, 10**9)[0]
         self._learned = self.vectors([one.text for one in self._said])
@@ -191,7 +185,7 @@ class Bench:
     def alone(self) -> Bench:
         """The same where there is no language model."""
         other = copy(self)
-        other.tells = None
+        other.gains = None
         return other
 
     def hits(self, row: dict[str, str], way: Callable[[dict[str, str]], str]) -> list[Hit]:
@@ -232,7 +226,7 @@ class Bench:
         return self._alike(self._said, self._learned)
 
     def _alike(self, said: Sequence[meaning.Said], learned: meaning.Vectors) -> list[Hit]:
-        return meaning.alike(said, learned, self.questions, self._asked, self.opened.read, tells=self.tells)
+        return meaning.alike(said, learned, self.questions, self._asked, self.opened.read, gains=self.gains)
 
     def curve(self, planted: Sequence[Sequence[Hit]], at: Sequence[float]) -> list[dict[str, float]]:
         """Detection against false alarms over thresholds, where lessons and questions name different facts."""

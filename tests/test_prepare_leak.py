@@ -409,4 +409,7 @@ def test_planted_leaks_in_the_handbook_are_caught_and_no_honest_lesson_is(
         refuse(found.hits, found.questions)
     for how in BY_MEANING:
         assert f"{how}.jsonl:7" in str(error.value)
-    assert read_json(clean) == kept, "what is not clean is not kept as clean"
+    assert read_json(clean)["clean"] == kept["clean"], "what is not clean is not kept as clean"
+    assert "reads again" in capsys.readouterr().err
+    assert find_leaks(handbook, planted).hits == found.hits
+    assert "reads again" not in capsys.readouterr().err, "what the model was asked once is known"

@@ -28,7 +28,7 @@ from shuyuan.prepare.forms import Forms, other_answers
 from shuyuan.prepare.leak import Hit, sentences_asked
 from shuyuan.prepare.likeness import Reads, likeness, other_names
 from shuyuan.prepare.normal import normal, units
-from shuyuan.prepare.translation import LABELS, Tells, gains
+from shuyuan.prepare.translation import LABELS, Gains
 from shuyuan.read.language import language
 
 Vectors = NDArray[np.float32]
@@ -87,15 +87,15 @@ def alike(
     asked_QD: Vectors,
     read: Reads,
     *,
-    tells: Tells | None = None,
+    gains: Gains | None = None,
 ) -> list[Hit]:
     """The lessons that ask what a question asks. Vectors are of length one, L lessons, Q questions, D numbers each.
 
     In one language: by cosine. Between two: each language's vectors are first freed of their mean and main direction,
     which say little but the language; the margin is twice the cosine less how near each of the two has its next
     neighbours (Artetxe & Schwenk 2019, as a difference), since crowded places are near to everything. Pairs that this
-    suspects are read token by token (`likeness.py`); how well they cover each other adds to the score. `tells`: what
-    a model makes of a text after another one (`translation.py`).
+    suspects are read token by token (`likeness.py`); how well they cover each other adds to the score. `gains`: what
+    a model gains by the translation (`translation.py`).
     """
     best: dict[tuple[str, str], Hit] = {}
     tongues = np.array([language(one.text) for one in lessons]), np.array([q.language for q in questions])
@@ -113,7 +113,7 @@ def alike(
         and not forms.other_things(lessons[one[0]].text, questions[one[1]].text)
     ]
     texts = [(lessons[row].text, questions[column].text) for row, column, *_ in kept]
-    scores = _scored([one[2:] for one in kept], texts, read, tells)
+    scores = _scored([one[2:] for one in kept], texts, read, gains)
     for (row, column, _, why), score in zip(kept, scores, strict=True):
         example, question = lessons[row].example, questions[column]
         if why == _OTHER_WORDS:
@@ -128,7 +128,7 @@ def alike(
 
 
 def _scored(
-    near: Sequence[tuple[float, str]], texts: Sequence[tuple[str, str]], read: Reads, tells: Tells | None
+    near: Sequence[tuple[float, str]], texts: Sequence[tuple[str, str]], read: Reads, gains: Gains | None
 ) -> list[float]:
     """The score of each pair of texts: how near they are, how well they cover each other, and what a model gains."""
     cover = likeness(texts, read)
@@ -136,12 +136,12 @@ def _scored(
         value + (COVER if why == _OTHER_WORDS else COVER_ACROSS) * covered
         for (value, why), covered in zip(near, cover, strict=True)
     ]
-    far = [at for at, (_, why) in enumerate(near) if tells and why == _OTHER_TONGUE and scores[at] >= TOLD_FROM]
+    far = [at for at, (_, why) in enumerate(near) if gains and why == _OTHER_TONGUE and scores[at] >= TOLD_FROM]
     pairs = {at: {language(text): text for text in texts[at]} for at in sorted(far, key=lambda at: -scores[at])}
     pairs = {at: pair for at, pair in pairs.items() if pair.keys() == LABELS.keys()}
     doubtful = list(pairs)[:MOST_TOLD]
-    if tells and doubtful:
-        gained = gains([(pairs[at]["en"], pairs[at]["zh"]) for at in doubtful], tells)
+    if gains and doubtful:
+        gained = gains([(pairs[at]["en"], pairs[at]["zh"]) for at in doubtful])
         for at, gain in zip(doubtful, gained, strict=True):
             scores[at] = near[at][0] + TOLD_COVER * cover[at] + GAIN * gain + TOLD
     return scores

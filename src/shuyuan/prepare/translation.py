@@ -15,6 +15,7 @@ import numpy as np
 
 Told = Sequence[tuple[int, int, float]]  # of each token where it begins and ends in its text, and its nats, below 0
 Tells = Callable[[Sequence[tuple[str, str]]], Sequence[Told]]  # (text before, text) → what a model makes of the latter
+Gains = Callable[[Sequence[tuple[str, str]]], Sequence[float]]  # as `gains` does
 
 LABELS = {"en": "English: ", "zh": "中文："}  # languages that are asked about
 MOST = 4.0  # nats that a token gains or loses at most

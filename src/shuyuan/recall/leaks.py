@@ -14,7 +14,7 @@ from shuyuan.load.catalogue import entries
 from shuyuan.load.pulling import present
 from shuyuan.prepare.leak import Hit, leaks, refuse
 from shuyuan.prepare.meaning import alike, said
-from shuyuan.prepare.translation import LABELS, Tells, Told
+from shuyuan.prepare.translation import LABELS, Gains, Tells, Told, gains
 from shuyuan.read.language import language
 from shuyuan.recall.centring import reader
 from shuyuan.recall.embedding import embed_passages
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MOST = 20_000  # texts of the lessons that are compared by meaning
 _RULES = 5  # raised when what counts as a leak by meaning changes
 _FILE = "leaks.json"
+_KEPT = 10_000  # pairs of texts whose translation a language model was asked about
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +76,30 @@ def find_leaks(
         say(alone)
         why = "; ".join(filter(None, (why, alone)))
     looked_at = fingerprint(_RULES, embedder, second, texts, facts, answers)
-    if not (once and file.exists() and read_json(file).get("clean") == looked_at):
+    kept = read_json(file) if file.exists() else {}
+    if not (once and kept.get("clean") == looked_at):
         from shuyuan.load.embedder import open_embedder
 
-        opened = open_embedder(embedder)
+        opened, gained = open_embedder(embedder), dict[str, float](kept.get("gains", {}))
         learned, asked = (embed_passages(opened, of, file.parent) for of in texts)
-        hits = alike(lessons, learned, questions, asked, reader(opened), tells=teller(second) if second else None)
-        if not any(hit.sure for hit in hits):
-            write_json(file, {"clean": looked_at})
+        gain = remembering(second, gained) if second else None
+        hits = alike(lessons, learned, questions, asked, reader(opened), gains=gain)
+        clean = kept.get("clean") if any(hit.sure for hit in hits) else looked_at
+        write_json(file, {"clean": clean, "gains": dict(list(gained.items())[-_KEPT:])})
     return Checked(tuple(hits), *counts, len(lessons), why)
+
+
+def remembering(name: str, known: dict[str, float]) -> Gains:
+    """What a language model gains by each pair, put into `known` under a hash, and not asked again where it stands."""
+    tells = teller(name)
+
+    def gain(pairs: Sequence[tuple[str, str]]) -> list[float]:
+        keys = [fingerprint(_RULES, name, pair) for pair in pairs]
+        new = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in known}
+        known.update(zip(new, gains(list(new.values()), tells) if new else (), strict=True))
+        return [known[key] for key in keys]
+
+    return gain
 
 
 def teller(name: str) -> Tells:
