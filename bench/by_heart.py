@@ -1,10 +1,11 @@
 """A taught model with a library: what it is sure of by heart and the passages hold, and the rest read.
 
-The assistant is asked the exam questions of its workspace twice: reading whenever something is near enough, as it did
-before, and as it answers now. Beside it, the taught model without the library. So are questions on facts that its
-documents hold and no lesson had: what it is sure of there is not so. Intervals are 95 %, paired, over facts.
+The assistant is asked the exam questions of its workspace twice: reading whenever something is near enough, and as it
+answers. It reads with the model from before it was taught, and that model's reader. Beside it, the taught model without
+the library. So are questions on facts that the documents hold and no lesson had: what it is sure of there is not so.
+Intervals are 95 %, paired, over facts.
 
-    python bench/by_heart.py WORKSPACE QUESTIONS --with lora+retrieve    # a demo's folder; half an hour on two cores
+    python bench/by_heart.py WORKSPACE QUESTIONS --with lora+retrieve    # a demo's folder; twenty minutes on two cores
 """
 
 from __future__ import annotations

@@ -57,6 +57,11 @@ def test_only_the_model_it_was_made_for_has_a_reader(
     assert reader_of(replace(bare, name="other")).model.net is reads.model.net, "one batcher for all who read with it"
     taught = replace(bare, model=replace(tiny, name="lora"))  # as `answering_with` opens a run's weights
     assert reader_of(taught) is taught
+    learned = answering_with(tiny.net, bare, Run("lora", tmp_path, tmp_path))
+    again = answering_with(tiny.net, learned, Run("full", tmp_path, tmp_path))
+    for one in (learned, again):
+        assert one.untaught is tiny
+        assert reader_of(one).model.net is reads.model.net, "it leaves reading to the model from before"
 
 
 def test_a_reader_goes_with_its_model(tiny: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

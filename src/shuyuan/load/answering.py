@@ -28,7 +28,8 @@ class ModelAssistant:
     """A bare or tuned model as an assistant. `system` "" leaves the template's own system message in place, if any.
 
     `declines`: it learned to say nothing where what it was given holds no answer. It says something in any case, and
-    how far it was from saying nothing is `Answer.answerable`. `learned`: its weights were taught answers.
+    how far it was from saying nothing is `Answer.answerable`. `learned`: its weights were taught answers. `untaught`:
+    the model before that, where it reads passages better than what became of it.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ModelAssistant:
     max_new_tokens: int = 96
     declines: bool = False
     learned: bool = False
+    untaught: Model | None = None
 
     def prompt(self, conversation: Conversation, tools: str = "") -> list[int]:
         """The tokens of a conversation up to where the answer begins; `tools` as in `Decoding`.

@@ -55,4 +55,4 @@ def with_learned(assistant: Assistant, base: Model, run: Run) -> Assistant:
     """The assistant on `base` with the adapter of `run`."""
     from shuyuan.train.adapter import load_adapter
 
-    return answering_with(load_adapter(base.net, run.folder / "weights"), assistant, run)
+    return answering_with(load_adapter(base.net, run.folder / "weights"), assistant, run, base)

@@ -44,4 +44,4 @@ class Continue(Settings):
 
     def open(self, assistant: Assistant, run: Run) -> Assistant:
         """The model with the weights of `run`."""
-        return replace(open_weights(assistant, run), learned=False)
+        return replace(open_weights(assistant, run), learned=False, untaught=None)

@@ -95,13 +95,24 @@ def pairs_course(way: LearnsExamples, base: Model, lessons: Lessons, run: Run) -
     return Course(pairs, way.epochs, way.batch, run.seed, Pack(row_tokens=way.longest), base, aside)
 
 
-def answering_with(net: torch.nn.Module, assistant: Assistant, run: Run) -> ModelAssistant:
-    """The given assistant with weights that were taught answers and the run's name; everything else about it stays."""
+def answering_with(net: torch.nn.Module, assistant: Assistant, run: Run, base: Model | None = None) -> ModelAssistant:
+    """The given assistant with weights that were taught answers and the run's name; everything else about it stays.
+
+    `base`: what was taught, where it is not the assistant's own model. One that has a reader is kept to read with it.
+    """
     from shuyuan.load.answering import ModelAssistant
+    from shuyuan.recall.reader import reads
 
     assert isinstance(assistant, ModelAssistant)
+    base = base or assistant.model
     model = replace(assistant.model, net=net, name=run.name)
-    return ModelAssistant(run.name, model, assistant.system, assistant.max_new_tokens, learned=True)
+    return replace(
+        assistant,
+        name=run.name,
+        model=model,
+        learned=True,
+        untaught=assistant.untaught or (base if reads(base) else None),
+    )
 
 
 def teach_all_weights(base: Model, plan: Plan, run: Run) -> None:

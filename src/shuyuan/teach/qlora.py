@@ -23,7 +23,7 @@ class Qlora(LowRank):
     def teach(self, assistant: Assistant, lessons: Lessons, run: Run) -> Assistant:
         """Learn the examples' assistant turns; raises when there are none."""
         small = self._small(assistant)
-        assistant = answering_with(small.net, assistant, run)  # the whole base goes, where the caller has let go of it
+        assistant = answering_with(small.net, assistant, run, small)  # lets the whole base go, if the caller did
         self.learn(small, lessons, run)
         return with_learned(assistant, small, run)
 
