@@ -14,7 +14,7 @@ from test_recall_answer import Says
 from tiny import tiny_folder
 
 from shuyuan.base.files import write_json
-from shuyuan.base.records import Assistant, Message, ask
+from shuyuan.base.records import Assistant, Message, Run, ask
 from shuyuan.load.answering import ModelAssistant
 from shuyuan.load.catalogue import entries
 from shuyuan.load.model import Model, open_model
@@ -25,6 +25,7 @@ from shuyuan.recall.ground import BEYOND, Ground
 from shuyuan.recall.grounded import GroundedAssistant
 from shuyuan.recall.reader import READERS, reader_of
 from shuyuan.recall.searching import Library
+from shuyuan.teach.course import answering_with
 from shuyuan.train.adapter import adapters, save_adapter, with_adapter
 
 default = pytest.mark.skipif(not present("qwen2.5-0.5b"), reason="no model here")
