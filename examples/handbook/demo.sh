@@ -20,7 +20,7 @@ export SHUYUAN_WORKSPACE=$folder
 step() { printf '\n── %s\n' "$*" >&2; }
 run() { printf '$ shuyuan %s\n' "$*" >&2; shuyuan "$@"; }
 epochs=${EPOCHS:+--epochs=$EPOCHS}
-slow() { SHUYUAN_LANG=en shuyuan doctor --quick --json 2>/dev/null | grep -q "bfloat16 not native.*none: the processor"; }
+slow() { [[ $(SHUYUAN_LANG=en shuyuan doctor --quick --json) == *"bfloat16 not native"*"none: the processor"* ]]; }
 
 step "1. A workspace, its models and its material"
 run new "$folder"
