@@ -59,7 +59,8 @@ def main() -> None:
     }
     difference = compare((BOTH, np.array(right[BOTH])), (READ, np.array(right[READ])), [q.fact for q in there[0]])
     assert difference
-    command = f"python bench/by_heart.py DEMO {given.questions.name} --with {given.name} --every {given.every}"
+    asks = f"--with {given.name} --every {given.every} --most {given.most}"
+    command = f"python bench/by_heart.py DEMO {given.questions.name} {asks}"
     record = {
         **stamp(),
         "command": command,
