@@ -153,6 +153,15 @@ def test_answers_stand_side_by_side_and_hostile_text_stays_text(browser: sync_ap
         assert page.locator(".turn h2").inner_text() == hostile
         assert page.locator(".turn img").count() == 0
 
+        page.route("**/ask", lambda route: None)  # an answer that never comes
+        page.get_by_label("Your question").fill("书？")
+        page.get_by_role("button", name="Ask", exact=True).click()
+        page.get_by_text("Looking it up").wait_for()
+        page.get_by_text("Comes next").wait_for()
+        page.reload()
+        page.locator(".reply .fault-said").nth(1).wait_for()
+        assert page.locator(".turn").last.locator(".fault-said").all_inner_texts() == ["stopped", "stopped"]
+
 
 def test_a_document_is_pinned_tagged_and_given_to_a_group(browser: sync_api.Browser, tmp_path: Path) -> None:
     tiny_school(tmp_path)

@@ -2,9 +2,9 @@
 import { get } from './api'
 import type { Answer, FileRow } from './records'
 
-/** `asked`: when it was asked, in milliseconds; one after the other, for two at once would both be slower. */
+/** `asked`: when, in milliseconds; replies one after the other, for two at once would both be slower. */
 export interface Reply { assistant: string; text: string; answer: Answer | null; fault: string; asked?: number }
-export interface Turn { question: string; replies: Reply[] }
+export interface Turn { question: string; replies: Reply[]; asked?: number }
 
 const MOST = 50 // turns
 const AT_ONCE = 20 // sources asked for in one address
@@ -20,6 +20,12 @@ export function kept(workspace: string): Turn[] {
 
 export function keep(workspace: string, turns: Turn[]): void {
   localStorage.setItem(place(workspace), JSON.stringify(turns.slice(-MOST)))
+}
+
+/** The turn with a word on each reply that a page which was since left or loaded again had waited for. */
+export function ended(turn: Turn, stopped: string): Turn {
+  if ((turn.asked ?? 0) > performance.timeOrigin) return turn
+  return { ...turn, replies: turn.replies.map((reply) => (reply.answer || reply.fault ? reply : { ...reply, fault: stopped })) }
 }
 
 const cited = (turn: Turn): string[] => turn.replies.flatMap((reply) => reply.answer?.citations.map((citation) => citation.source) ?? [])
