@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,12 +68,17 @@ def test_what_the_server_refuses_is_said_in_its_words(served: Served) -> None:
         open_remote("x", "http://#m")
 
 
-def test_a_server_that_is_gone_or_breaks_off_is_an_error_not_a_short_answer() -> None:
+def test_a_server_that_is_gone_is_an_error() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with pytest.raises(Fixable, match="does not answer"):
         open_remote("x", f"http://127.0.0.1:{port}/v1#m").answer([ask("a")])
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_server_that_breaks_off_is_an_error_not_a_short_answer(reset: bool) -> None:
+    heard = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as half:
 
         def answer_half() -> None:
@@ -81,11 +87,17 @@ def test_a_server_that_is_gone_or_breaks_off_is_an_error_not_a_short_answer() ->
                 connection.recv(65536)
                 chunk = b'data: {"choices": [{"delta": {"content": "half"}}]}\n\n'
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + chunk)
+                heard.wait(60)
+                if reset:
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                else:
+                    connection.shutdown(socket.SHUT_WR)
 
         thread = threading.Thread(target=answer_half)
         thread.start()
         stream = open_remote("x", f"http://127.0.0.1:{half.getsockname()[1]}/v1#m").stream(ask("a"))
         assert next(stream) == "half"
+        heard.set()
         with pytest.raises(Fixable, match="broke off"):
             next(stream)
         thread.join()

@@ -150,6 +150,7 @@ def _asked(url: str, path: str, given: Mapping[str, Any] | None) -> Iterator[HTT
     headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
     if key := os.environ.get(KEY):
         headers["Authorization"] = f"Bearer {key}"
+    response = None
     try:
         body = None if given is None else json.dumps(given, ensure_ascii=False).encode()
         connection.request("GET" if given is None else "POST", f"{parts.path}{path}", body, headers)
@@ -159,6 +160,8 @@ def _asked(url: str, path: str, given: Mapping[str, Any] | None) -> Iterator[HTT
         yield response
     except (OSError, HTTPException) as error:
         reason = str(error).strip() or type(error).__name__
+        if response is not None:
+            raise Fixable(f"the server at {url} broke off: {reason}", "ask again") from error
         raise Fixable(f"the server at {url} does not answer: {reason}", "start it, or check its address") from error
     finally:
         connection.close()
